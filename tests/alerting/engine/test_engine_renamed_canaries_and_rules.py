@@ -1,11 +1,13 @@
 """Test that renamed canaries and rules keep their keys."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from streamcanary.alerting.engine.inputs import Started, Tick
+from streamcanary.alerting.engine.inputs import ConfigReloaded, Started, Tick
+from streamcanary.alerting.engine.step import Engine
 from streamcanary.model.canary import Canary
 from support.alerting.builders import CHAT, THREE_FAILURES_RULE, EngineHarness, alerts, bad, good, webhook_config
 
@@ -26,6 +28,14 @@ def restart(harness: EngineHarness, canary: Canary, **sections: Any) -> None:
     harness.configure(alerts(**sections), canary)
     harness.crash()
     harness.step(Started())
+    harness.now += 5
+    harness.step(Tick())
+
+
+def reload(harness: EngineHarness, canary: Canary, **sections: Any) -> None:
+    """Reload another configuration."""
+    harness.configure(alerts(**sections), canary)
+    harness.step(ConfigReloaded(frozenset()))
     harness.now += 5
     harness.step(Tick())
 
@@ -98,3 +108,62 @@ def test_canary_named_store_does_not_change_the_key_of_store_failing() -> None:
         alerts(receivers={"hook": webhook_config()}), msgspec.structs.replace(CHAT, name="store", renamed_from="chat")
     )
     assert harness.engine.store_incident_key == EngineHarness().engine.store_incident_key
+
+
+TALK = msgspec.structs.replace(CHAT, name="talk")
+FAULTS = {"Faults": THREE_FAILURES_RULE}
+
+
+@pytest.mark.parametrize("how", [restart, reload])
+@pytest.mark.parametrize(
+    ("canary", "rules", "later", "later_rules"),
+    [
+        (RENAMED, NEW_RULE, TALK, FAULTS),
+        (RENAMED, {"Errors": THREE_FAILURES_RULE}, TALK, {"Errors": THREE_FAILURES_RULE}),
+        (TALK, {"Errors": THREE_FAILURES_RULE}, RENAMED, {"Errors": THREE_FAILURES_RULE}),
+        (
+            CHAT,
+            {"Errors": {**THREE_FAILURES_RULE, "per": "all"}},
+            CHAT,
+            {"Faults": NEW_RULE["Faults"] | {"per": "all"}},
+        ),
+        (
+            CHAT,
+            {"Faults": NEW_RULE["Faults"] | {"per": "provider"}},
+            CHAT,
+            {"Faults": THREE_FAILURES_RULE | {"per": "provider"}},
+        ),
+    ],
+)
+def test_an_open_alert_outlives_the_removal_of_renamed_from(
+    how: Callable[..., None], canary: Canary, rules: dict[str, Any], later: Canary, later_rules: dict[str, Any]
+) -> None:
+    """It neither resolves nor is it notified again; its resolve has its key. The next alert has another."""
+    harness = EngineHarness(alerts(rules=rules), canary)
+    harness.observe(*[run_of(canary, bad)] * 3)
+    trigger = harness.deliver()
+    assert trigger is not None
+    for _ in range(2):
+        how(harness, later, rules=later_rules)
+        assert ([], 1) == (harness.deliver_all(), len(harness.open_incidents))
+    harness.observe(*[run_of(later, good)] * 3)
+    harness.advance_one_minute()
+    resolve = harness.deliver()
+    assert resolve is not None
+    assert (trigger.group, "resolve", trigger.members[0].key) == (resolve.group, resolve.action, resolve.members[0].key)
+    how(harness, later, rules=later_rules)
+    harness.observe(*[run_of(later, bad)] * 3)
+    harness.deliver_all()
+    [again] = harness.open_incidents
+    expected = Engine(alerts(rules=later_rules), "default", [later])
+    assert again.key in expected.bindings
+
+
+def test_a_new_canary_of_the_former_name_has_that_key() -> None:
+    """The key of an open alert belongs to the canary that has it in the new configuration."""
+    harness = EngineHarness(alerts(), RENAMED)
+    harness.observe(*[run_of(RENAMED, bad)] * 3)
+    harness.deliver_all()
+    harness.configure(alerts(), TALK, CHAT)
+    harness.step(ConfigReloaded(frozenset()))
+    assert ["chat"] == [incident.subject for incident in harness.open_incidents]

@@ -6,6 +6,7 @@ from pathlib import Path
 from msgspec import structs
 
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.engine.inputs import Tick
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
@@ -121,6 +122,28 @@ async def test_a_reload_while_the_store_cannot_be_read_applies_when_it_can(tmp_p
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             reload(alerting, webhooks_config(hook=hook), OTHER)
             await wait_until(lambda: ["alert.fired", "alert.resolved"] == accepted_types(hook))
+        await store.close()
+
+
+async def test_an_open_alert_outlives_the_removal_of_renamed_from(tmp_path: Path) -> None:
+    """It is notified once, and resolved once, over a reload and a restart without the former name of its rule."""
+    async with FakeReceiver() as hook:
+        store, receivers = open_store(tmp_path), {"hook": webhook_config(hook.url)}
+        rule = {"detector": {"type": "consecutive", "failures": 3}}
+        renamed = alerts(rules={"Faults": {**rule, "renamed_from": "Errors"}}, receivers=receivers)
+        later = alerts(rules={"Faults": rule}, receivers=receivers)
+        async with running_service(store, renamed) as alerting:
+            enqueue_outcomes(alerting, OUTAGE)
+            await hook.wait_for_deliveries(1)
+            reload(alerting, later)
+            await alerting.submit(Tick())
+            assert 1 == len(alerting.open_incidents)
+        async with running_service(store, later) as alerting:
+            await alerting.submit(Tick())
+            assert 1 == len(alerting.open_incidents)
+            enqueue_outcomes(alerting, RECOVERY)
+            await wait_until(lambda: "alert.resolved" in accepted_types(hook))
+        assert ["alert.fired", "alert.resolved"] == accepted_types(hook)
         await store.close()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine import notification_queue
+from streamcanary.alerting.engine.former_keys import former_keys
 from streamcanary.alerting.engine.inputs import Input, RunFinished, SendFinished, SendStarted, Tick
 from streamcanary.alerting.engine.state import TABLES, State
 from streamcanary.alerting.engine.step import Engine
@@ -132,9 +133,11 @@ class EngineHarness:
         self.configure(config or alerts(), *canaries)
 
     def configure(self, config: AlertsConfig, *canaries: Canary, instance: str = "default") -> None:
-        """Replace the configuration; the default canary is ``chat``."""
+        """Replace the configuration as the service does: open alerts keep their keys. The default canary is chat."""
         self.config = config
-        self.engine = Engine(config, instance, canaries or (CHAT,))
+        engine = Engine(config, instance, canaries or (CHAT,))
+        keys = former_keys(self.state.incidents.values(), engine.bindings, instance)
+        self.engine = Engine(config, instance, canaries or (CHAT,), keys)
 
     def step(self, input: Input) -> None:  # noqa: A002
         """Step the engine, commit its rows, and check the invariants of a step."""

@@ -1,6 +1,7 @@
 """Bindings of rules to scope values, indexed by incident key and by canary."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from streamcanary.alerting.builtin_rules import (
@@ -75,13 +76,20 @@ class Bindings:
     """All bindings of one configuration, by key.
 
     ``canaries`` are by name, ``identities`` are their names in keys. ``inhibition`` says by which incidents each
-    incident may be inhibited.
+    incident may be inhibited. ``former_keys``, by the names of rule and subject, are used in place of those that these
+    names give: see :mod:`streamcanary.alerting.engine.former_keys`.
     """
 
     def __init__(
-        self, rules: Mapping[str, Rule], instance: str, canaries: Sequence[Canary], receivers: Iterable[str] = ()
+        self,
+        rules: Mapping[str, Rule],
+        instance: str,
+        canaries: Sequence[Canary],
+        receivers: Iterable[str] = (),
+        former_keys: Mapping[tuple[str, str], str] = MappingProxyType({}),
     ) -> None:
         self._instance = instance
+        self._former_keys = former_keys
         self._receivers = tuple(receivers)
         self._rules = rules
         self.canaries = {canary.name: canary for canary in canaries}
@@ -106,6 +114,8 @@ class Bindings:
 
     def key_for(self, rule: str, subject: str) -> str:
         """Return the key of the incident of ``rule`` for ``subject``. Former names are used for what was renamed."""
+        if (former := self._former_keys.get((rule, subject))) is not None:
+            return former
         configured = self._rules.get(rule)
         canary = None if rule in DAEMON_RULES else self.canaries.get(subject)
         key_name = (configured and configured.renamed_from) or rule
@@ -212,7 +222,8 @@ class Bindings:
 
     def _add(self, name: str, rule: Rule, scope_value: ScopeValue) -> None:
         key_name = rule.renamed_from or name
-        key, detector = incident_key(self._instance, key_name, scope_value.key_subject), rule.detector
+        key = self._former_keys.get((name, scope_value.subject))
+        key, detector = key or incident_key(self._instance, key_name, scope_value.key_subject), rule.detector
         if isinstance(detector, NoData):
             binding = Binding(key, name, rule, scope_value, None, detector.runs, detector.resolve_condition)
         else:

@@ -1,6 +1,7 @@
 """The alert engine: a pure ``step`` function from a state and an input to the next state and the changed rows."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import msgspec
 
@@ -20,6 +21,7 @@ from streamcanary.alerting.engine.config_change import (
     remove_stale_rows,
     restart_missing_runs,
 )
+from streamcanary.alerting.engine.former_keys import FormerKeys
 from streamcanary.alerting.engine.groups import Groups
 from streamcanary.alerting.engine.incidents import Incidents
 from streamcanary.alerting.engine.inputs import (
@@ -60,11 +62,20 @@ _CONFIG_SUBJECT = "config"
 
 
 class Engine:
-    """Computes steps under one configuration. It is stateless: the state is passed in and returned."""
+    """Computes steps under one configuration. It is stateless: the state is passed in and returned.
 
-    def __init__(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
+    ``former_keys`` are those of alerts that are open when it takes effect, as in :class:`Bindings`.
+    """
+
+    def __init__(
+        self,
+        config: AlertsConfig,
+        instance: str,
+        canaries: Sequence[Canary],
+        former_keys: FormerKeys = MappingProxyType({}),
+    ) -> None:
         self.instance = instance
-        self.bindings = Bindings(config.all_rules, instance, canaries, config.receivers)
+        self.bindings = Bindings(config.all_rules, instance, canaries, config.receivers, former_keys)
         self.receivers = config.receivers
         self._rules = config.all_rules
         self._config_incident_key = self.bindings.key_for(RELOAD_FAILED, _CONFIG_SUBJECT)

@@ -36,7 +36,7 @@ from streamcanary.alerting.service.dispatcher import delivery_failures
 from streamcanary.alerting.service.dispatcher_set import DispatcherSet
 from streamcanary.alerting.service.liveness import LivenessTracker
 from streamcanary.alerting.service.metrics import AlertMetrics
-from streamcanary.alerting.service.setup import Setup, create_setup, rescheduled_canaries
+from streamcanary.alerting.service.setup import Setup, create_setup, keep_open_alerts, rescheduled_canaries
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing, StoreLost, WriteBuffer
 from streamcanary.model.alerts.incident import Group, Incident
 from streamcanary.model.alerts.row_change import StateTable
@@ -238,16 +238,14 @@ class AlertingService:
         if outcome != "retried":
             self._liveness.record_delivery(receiver)
 
-    # ---- the loop
-
     @property
     def _engine(self) -> Engine:
         return self._setup.engine
 
     def _install(self, setup: Setup) -> None:
         """Replace the configuration, and adapt the state to it."""
-        before, self._setup = self._setup, setup
-        self._metrics.configure(setup.engine, setup.config.receivers)
+        before, self._setup = self._setup, keep_open_alerts(setup, self._state)
+        self._metrics.configure(self._engine, setup.config.receivers)
         self._liveness.configure(setup.canaries, setup.config.receivers)
         self._dispatchers.configure(setup.config.receivers, setup.config.trace_url)
         self._apply_config(ConfigReloaded(rescheduled_canaries(before, setup)))
@@ -363,6 +361,8 @@ class AlertingService:
         if not self._is_loaded:
             failure = await self._merge_stored_state()
             if failure is None:
+                self._setup = keep_open_alerts(self._setup, self._state)
+                self._metrics.configure(self._engine, self._setup.config.receivers)
                 self._apply_config(Started(self._store.may_be_incomplete, self._unreadable_rows))
         failure = failure or await self._write_buffer.save()
         store_incident = self._state.incidents.get(self._engine.store_incident_key)
