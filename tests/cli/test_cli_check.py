@@ -25,6 +25,8 @@ from support.telemetry.in_memory import RecordedTelemetry
 
 CheckFunction = Any
 
+NO_SHAPES: Any = {"shapes": False, "shape": None, "plot": None}
+
 
 @pytest.fixture
 def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CheckFunction:
@@ -51,7 +53,9 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CheckFunction:
                 "alerts": {"rules": rules, "receivers": {"hook": webhook_config()}},
             },
         )
-        assert code == main(Namespace(config=path, base_rate=base_rate, all=every, enforce_budget=code == 1))
+        assert code == main(
+            Namespace(config=path, base_rate=base_rate, all=every, enforce_budget=code == 1, **NO_SHAPES)
+        )
         output = capsys.readouterr()
         return output.out.splitlines(), output.err.splitlines()
 
@@ -126,7 +130,9 @@ def test_the_base_rate_can_be_set(check: CheckFunction, rate: str, expected: str
 )
 def test_an_invalid_base_rate_is_exit_code_2(capsys: pytest.CaptureFixture[str], rate: str, message: str) -> None:
     """``check`` rejects the rate before it reads the configuration."""
-    assert 2 == main(Namespace(config=Path("nowhere.yaml"), base_rate=rate, all=False, enforce_budget=False))
+    assert 2 == main(
+        Namespace(config=Path("nowhere.yaml"), base_rate=rate, all=False, enforce_budget=False, **NO_SHAPES)
+    )
     assert f"streamcanary: --base-rate: {message}\n" == capsys.readouterr().err
 
 
@@ -379,7 +385,7 @@ def test_a_cron_canary_is_listed_with_its_schedule(tmp_path: Path, capsys: pytes
             },
         },
     )
-    assert 0 == main(Namespace(config=path, base_rate="2%", all=False, enforce_budget=False))
+    assert 0 == main(Namespace(config=path, base_rate="2%", all=False, enforce_budget=False, **NO_SHAPES))
     out = capsys.readouterr().out.splitlines()
     expected = ["Down", "office", "*/10 9-17 * * 1-5 Europe/Berlin", "3d17h", "18h23m", "15h12m"]
     assert expected == row(out, "Down")[:6]

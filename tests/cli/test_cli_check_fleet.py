@@ -10,6 +10,8 @@ from streamcanary.cli.commands.check import main
 from support.alerting.builders import webhook_config
 from support.programs.daemon import write_config
 
+NO_SHAPES: Any = {"shapes": False, "shape": None, "plot": None}
+
 
 def check(
     folder: Path, capsys: pytest.CaptureFixture[str], code: int = 0, **sections: Any
@@ -24,7 +26,7 @@ def check(
         **sections,
     }
     path = write_config(folder, config)
-    assert code == main(Namespace(config=path, base_rate="2%", all=False, enforce_budget=code == 1))
+    assert code == main(Namespace(config=path, base_rate="2%", all=False, enforce_budget=code == 1, **NO_SHAPES))
     output = capsys.readouterr()
     return output.out.splitlines(), output.err.splitlines()
 

@@ -18,6 +18,8 @@ from support.programs.daemon import write_config
 LEARNS = {"type": "spike", "normal": "learned"}
 SLOWER = {"measure": "first_token", "detector": {"type": "shift"}}
 
+NO_SHAPES: Any = {"shapes": False, "shape": None, "plot": None}
+
 
 async def check(
     folder: Path, capsys: pytest.CaptureFixture[str], rule: dict[str, Any], runs: list[Outcome]
@@ -36,7 +38,7 @@ async def check(
             "alerts": {"rules": {"R": rule}, "receivers": {"hook": webhook_config()}},
         },
     )
-    assert 0 == main(Namespace(config=path, base_rate="2%", all=False, enforce_budget=False))
+    assert 0 == main(Namespace(config=path, base_rate="2%", all=False, enforce_budget=False, **NO_SHAPES))
     output = capsys.readouterr()
     return output.out.splitlines(), output.err.splitlines()
 

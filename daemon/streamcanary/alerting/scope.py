@@ -117,7 +117,7 @@ def scope_errors(rule: Rule, canaries: Iterable[Canary]) -> Iterator[ConfigIssue
     """Yield an error for each scope of ``rule`` that none of its canaries has; paths start below the rule."""
     bound = [canary for canary in canaries if rule.applies_to(canary)]
     for number, scope in enumerate(rule.per if bound else ()):
-        if not any(_value_of(canary, scope) for canary in bound):
+        if not any(value_in_scope(canary, scope) for canary in bound):
             known: list[Mapping[str, str]] = [_SCOPES, *(canary.labels for canary in bound)]
             message = f"no canary of this rule has {scope}"
             if scope not in _SCOPES:
@@ -136,7 +136,7 @@ def _values_and_equals(
     for scope in sorted(per, key=lambda scope: scope != CANARY_SCOPE):
         members: dict[str, list[Canary]] = {}
         for canary in canaries:
-            if value := _value_of(canary, scope):
+            if value := value_in_scope(canary, scope):
                 members.setdefault(value, []).append(canary)
         for value, some in members.items():
             new, names = ScopeValue(scope, value, tuple(some)), tuple(canary.name for canary in some)
@@ -146,7 +146,7 @@ def _values_and_equals(
                 yield None, (new, equal)
 
 
-def _value_of(canary: Canary, scope: str) -> str:
+def value_in_scope(canary: Canary, scope: str) -> str:
     """Return the value of ``scope`` for ``canary``; empty if it has none."""
     match scope:
         case "canary":

@@ -129,6 +129,26 @@ def _create_parser() -> argparse.ArgumentParser:
         help="Exit code 1 if the schedule of the canaries needs more than the budget, which otherwise is a warning.",
     )
     check.add_argument("--all", action="store_true", help="List all canaries, not only the first 50.")
+    check.add_argument(
+        "--shapes",
+        action="store_true",
+        help="Simulate eight outages, of all canaries or some, sudden, in bursts and slow. Print how soon each rule "
+        "notices them, which rule is first, and the false pages of all rules in a year.",
+    )
+    check.add_argument(
+        "--shape",
+        action="append",
+        metavar="TEXT",
+        help="Simulate this outage: RATE, TIME of RATE, TIME of RATE every TIME, or RATE to RATE in TIME; then on all "
+        "(default), half, a share such as 25%%, one, one of 8, or one model, target, provider or LABEL. For "
+        "example: '60s of 100%% every 5m on half'. Repeatable; with --shapes, besides the eight.",
+    )
+    check.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="Draw these times as a picture, SVG, to FILE. An existing file is overwritten.",
+    )
 
     _add_rule_commands(verbs)
 

@@ -23,6 +23,8 @@ from streamcanary.alerting.forecast import (
     rule_forecasts,
     short_history_warnings,
 )
+from streamcanary.alerting.forecast.shapes import forecast_shapes
+from streamcanary.alerting.forecast.shift_forecast import shift_forecasts
 from streamcanary.alerting.lint.matchers import join_names
 from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_warnings
 from streamcanary.alerting.prometheus.fleet_rules import detection_delay
@@ -34,6 +36,9 @@ from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, price
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.cli.metric_series_estimate import estimate_series, max_series
 from streamcanary.cli.recorded_baselines import RecordedBaselines, baseline_lines, read_baselines, shift_lines
+from streamcanary.cli.shapes.options import check_scopes, requested_shapes, write_plot
+from streamcanary.cli.shapes.plot import draw_shapes
+from streamcanary.cli.shapes.report import shape_lines
 from streamcanary.cli.table import format_table
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
@@ -49,18 +54,30 @@ _MAX_RULES = 8  # rules that are listed for a canary
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Check a configuration; return 0 if it is valid, with or without warnings, 2 if not.
+    """Check a configuration; return 0 if it is valid, with or without warnings, 2 if it or an option is not.
 
     With ``--enforce-budget``, return 1 if the schedule of the canaries needs more than the budget.
     """
     try:
         base_rate = _parse_base_rate(arguments.base_rate)
+        shapes = requested_shapes(arguments)
         settings = load_config(arguments.config)
+        check_scopes(shapes, settings.to_canaries())
     except UsageError:
         return 2
     recorded = read_baselines(_configured_rules(settings), settings)
     for line in _report_lines(settings, base_rate, recorded.baselines, list_all=arguments.all):
         print(line)
+    if shapes:
+        rules, canaries = _configured_rules(settings), settings.to_canaries()
+        found = forecast_shapes(rules, canaries, shapes, base_rate, recorded.baselines)
+        forecasts = rule_forecasts(rules, canaries, base_rate, recorded.baselines)
+        print("", *shape_lines(found, rules, forecasts, shift_forecasts(recorded.baselines)), sep="\n")
+        if arguments.plot:
+            try:
+                write_plot(arguments.plot, draw_shapes(found))
+            except UsageError:
+                return 2
     for line in _warnings(settings, base_rate, recorded):
         print(f"warning: {line}", file=sys.stderr)
     return int(arguments.enforce_budget and any(_budget_warnings(settings)))

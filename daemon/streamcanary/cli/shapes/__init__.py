@@ -1,0 +1,1 @@
+"""Prints and draws how soon rules notice outages of given shapes, for ``check``."""
