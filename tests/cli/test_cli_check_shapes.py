@@ -96,7 +96,7 @@ def test_written_shapes_replace_or_follow_the_eight(configured: Any, capfd: pyte
     [
         ("50", "--shape '50': has the error rate '50', which must be more than 0% and at most 100%; did you mean 50%?"),
         ("60s of 100% every 1m", "--shape '60s of 100% every 1m': 1m every 1m never ends; "),
-        ("50% on one targt", "--shape '50% on one targt': no canary has the label targt; did you mean target?"),
+        ("50% on one targets", "--shape '50% on one targets': no canary has the label targets; did you mean target?"),
     ],
 )
 def test_an_unreadable_shape_is_exit_code_2(

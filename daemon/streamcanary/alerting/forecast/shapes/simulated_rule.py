@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct, field
 
 from streamcanary.alerting.detectors import BurnRate, BurnRateState, NoData, Ratio, SampleDetector, StreamDetector
-from streamcanary.alerting.detectors.burn_rate import BUCKETS_PER_WINDOW, Bucket, Ring
+from streamcanary.alerting.detectors.ring import BUCKETS_PER_WINDOW, Bucket, Ring
 from streamcanary.alerting.forecast.shapes.sample_path import SamplePath
 from streamcanary.alerting.forecast.shapes.shape import HORIZON, Shape
 from streamcanary.alerting.learning.baseline import LearnedBaseline
