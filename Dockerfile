@@ -29,7 +29,9 @@ COPY --from=build /opt/streamcanary /opt/streamcanary
 # Empty: the place for a volume with the store, which a named volume of Docker gives to the user below.
 COPY --from=build --chown=65532:65532 /var/lib/streamcanary /var/lib/streamcanary
 ENV PATH=/opt/streamcanary/bin:/usr/local/bin:/usr/bin:/bin \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONOPTIMIZE=2 \
+    PYTHONPYCACHEPREFIX=/opt/streamcanary/compiled
 # Numeric, so that `runAsNonRoot` can check it. The user needs no entry in /etc/passwd, no home and no shell.
 USER 65532:65532
 WORKDIR /var/lib/streamcanary

@@ -1,10 +1,14 @@
 """The image works as a container that may write to its volume only, as a numeric user, without a shell."""
 
+import json
 import os
+import re
 import stat
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
@@ -19,11 +23,13 @@ DRAIN = 10.0
 """Seconds that the daemon may take to exit, as documented."""
 
 
-def run(image: Image, *arguments: str, show: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Run a command in a container."""
+def run(
+    image: Image, *arguments: str, show: tuple[Path, ...] = (), environ: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a container, with ``environ`` beside the variables of the image."""
     return subprocess.run(
         image.command(*arguments, show=show),
-        env=image.environment,
+        env={**image.environment, **environ},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -42,11 +48,26 @@ def test_nobody_may_write_to_the_tree(image: Image):
 
 
 def test_every_module_is_compiled(image: Image):
-    """Nothing is compiled at the start, which a read-only file system would make each start repeat."""
+    """Each module of the package and its dependencies has a compiled file without docstrings and asserts."""
     [library] = image.tree.glob("lib/python*/site-packages")
-    sources = {path for path in library.rglob("*.py") if path.parent.name != "__pycache__"}
-    compiled = {path.parent.parent / f"{path.name.partition('.')[0]}.py" for path in library.rglob("*.pyc")}
-    assert set() == sources - compiled
+    sources = {path.relative_to("/") for path in library.rglob("*.py")}
+    compiled = (image.tree / "compiled").rglob("*.opt-2.pyc")
+    names = {
+        path.relative_to(image.tree / "compiled").parent / f"{path.name.partition('.')[0]}.py" for path in compiled
+    }
+    assert set() == sources - names
+
+
+def test_a_start_compiles_nothing(image: Image, tmp_path: Path):
+    """No module is loaded from its source, which a read-only file system would make each start repeat."""
+    config = tmp_path / "streamcanary.yaml"
+    targets = {"sim": {"base_url": "http://127.0.0.1:1/v1", "api_key": "none"}}
+    canaries = {"chat": {"target": "sim", "model": MODEL, "every": "30s"}}
+    config.write_text(json.dumps({"targets": targets, "canaries": canaries}))
+    ended = run(image, "check", "-c", str(config), show=(config,), environ={"PYTHONVERBOSE": "1"})
+    loaded = re.findall(r"# code object from '(.*)'", ended.stderr)
+    assert (0, True) == (ended.returncode, len(loaded) > 300), ended
+    assert [] == [path for path in loaded if not path.endswith(".pyc")]
 
 
 def test_the_tree_has_what_runs_and_no_more(image: Image):

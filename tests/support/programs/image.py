@@ -121,8 +121,9 @@ class Image(Struct, frozen=True):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables of the Dockerfile, without those of the machine."""
-        return dict(re.findall(r"(\w+)=(\S+)", " ".join(Dockerfile.read().all("ENV"))))
+        """The variables of the Dockerfile, with paths in ``tree``, and without those of the machine."""
+        variables = " ".join(Dockerfile.read().all("ENV")).replace("/opt/streamcanary", str(self.tree))
+        return dict(re.findall(r"(\w+)=(\S+)", variables))
 
 
 class ImageDaemon(Daemon):
