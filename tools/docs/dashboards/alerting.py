@@ -31,7 +31,8 @@ from .queries import (
 )
 
 _RECEIVER = 'receiver=~"$receiver"'
-_ACTIVE = f"max by (alert, severity, canary, receiver) ({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)})"
+_ACTIVE_BY = "alert, severity, canary, scope, scope_value, receiver"
+_ACTIVE = f"max by ({_ACTIVE_BY}) ({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)})"
 _WAITING = f"sum by (receiver) ({series(names.NOTIFICATION_QUEUE_SIZE, selector=_RECEIVER)})"
 _AGE = ((None, GOOD), (60, WARNING), (300, BAD))
 
@@ -90,7 +91,7 @@ _ALERTS = (
     states(
         "Alerts",
         "When each alert of the time range fired.",
-        query(alert_states(), "{{alert}} {{canary}}{{receiver}}"),
+        query(alert_states(), "{{alert}} {{canary}}{{scope_value}}{{receiver}}"),
         unit="short",
         steps=MANY,
     ),

@@ -15,7 +15,16 @@ CANARY_LINK = {
 }
 """The address of the details of the canary in a cell of a table."""
 
-ALERT_LABELS = (names.ALERT, names.SEVERITY, names.CANARY, names.TARGET, names.PROVIDER_LABEL, names.RECEIVER)
+ALERT_LABELS = (
+    names.ALERT,
+    names.SEVERITY,
+    names.CANARY,
+    names.SCOPE,
+    names.SCOPE_VALUE,
+    names.TARGET,
+    names.PROVIDER_LABEL,
+    names.RECEIVER,
+)
 OUTCOME_COLOURS = {
     "ok": "green",
     "slow": "yellow",
@@ -97,7 +106,7 @@ def firing_time() -> str:
 
 def alert_states() -> str:
     """Return the state over time of each alert that has fired within the time range."""
-    labels = f"{names.ALERT}, {names.CANARY}, {names.RECEIVER}"
+    labels = f"{names.ALERT}, {names.CANARY}, {names.SCOPE_VALUE}, {names.RECEIVER}"
     active = f"max by ({labels}) ({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)})"
     fired = f"max by ({labels}) (max_over_time({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)}[{RANGE}]))"
     return f"{active} and {fired} == 1"

@@ -12,7 +12,7 @@ from streamcanary.alerting.rules import Rule
 from streamcanary.alerting.scope import ScopeValue, scope_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
-from streamcanary.model.schedule import SampleSchedule
+from streamcanary.model.schedule import Pooled, SampleSchedule
 
 
 class RuleForecast(NamedTuple):
@@ -58,15 +58,26 @@ def rule_forecasts(
     for name, rule in rules.items():
         if isinstance(rule.detector, (NoData, Shift)) or not rule.measure.counts_failures:
             continue
-        values_by_stream: dict[tuple[str, SampleStream], list[ScopeValue]] = {}
+        by_stream: dict[tuple[str, SampleStream], tuple[SampleStream, list[ScopeValue]]] = {}
         for value in scope_values(rule, canaries):
             stream = value.stream(learned.get((name, value.subject)))
-            values_by_stream.setdefault((value.scope, stream._replace(subject="")), []).append(value)
+            by_stream.setdefault((value.scope, _without_details(stream)), (stream, []))[1].append(value)
         found += [
             RuleForecast(name, tuple(values), forecast_detector(rule.detector, stream, base_rate))
-            for (_, stream), values in values_by_stream.items()
+            for stream, values in by_stream.values()
         ]
     return found
+
+
+def _without_details(stream: SampleStream) -> SampleStream:
+    """Return ``stream`` without its subject, and of pooled canaries with an interval of two digits.
+
+    Targets that differ by a few canaries would each take time, and a row, for much the same forecast.
+    """
+    schedule = stream.schedule
+    if isinstance(schedule, Pooled):
+        schedule = Pooled(float(f"{schedule.seconds:.2g}"), 0)
+    return stream._replace(subject="", schedule=schedule)
 
 
 class NoDataDelay(NamedTuple):
