@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from streamcanary.cli.main import main
 from streamcanary.simulator import Simulator
 from support.programs.daemon import run_command
-from support.programs.helm import CHART, MINIMAL, VALUES, merged, object_of, rendered
+from support.programs.helm import CHART, MINIMAL, VALUES, helm, merged, object_of, objects_of, rendered
 from support.servers.simulator import FAST_TIMINGS
 
 pytestmark = pytest.mark.real("helm")
@@ -49,6 +49,17 @@ def test_all_containers_are_restricted(name: str, tmp_path: Path) -> None:
                 "capabilities": {"drop": ["ALL"]},
             } == container["securityContext"]
             assert {"limits", "requests"} == container["resources"].keys()
+
+
+def test_long_names_keep_the_name_of_the_release(tmp_path: Path) -> None:
+    """Two releases have different names, and no object one that is too long, however long those of the releases are."""
+    names = []
+    for release in (f"{'a' * 52}{end}" for end in "xy"):
+        arguments = ("template", release, CHART, "--set", "dashboards.enabled=true")
+        objects = objects_of(helm(*arguments, folder=tmp_path).stdout)
+        assert 63 >= max(len(each["metadata"]["name"]) for each in objects)
+        names.append({each["metadata"]["name"] for each in objects})
+    assert set() == names[0] & names[1]
 
 
 def test_nothing_grants_permissions(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ pytestmark = pytest.mark.real("helm")
 SHA = f"sha256:{'a' * 64}"
 
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "replicas without a shared store": (
+    "several replicas": (
         {"replicas": 2},
         (
-            "replicas is 2 without a shared store: each pod would have a store of its own, probe everything, and "
-            "notify. Set replicas: 1. To probe from several places, install the chart once in each, with another "
-            "config.instance"
+            "replicas is 2, and there is no store yet that pods could share: each would have its own, probe "
+            "everything, and notify. Set replicas: 1. To probe from several places, install the chart once in "
+            "each, with another config.instance"
         ),
     ),
     "tag and digest": (
@@ -254,12 +254,6 @@ def test_all_contradictions_are_listed_at_once(tmp_path: Path) -> None:
         MINIMAL, {"replicas": 3, "csi": {"enabled": True}, "config": {"canaries": {"chat": {"target": "x"}}}}
     )
     assert 3 == len(problems(template(tmp_path, values=values).stderr))
-
-
-def test_a_shared_store_allows_replicas(tmp_path: Path) -> None:
-    """With ``config.store.url`` there may be several pods."""
-    values = merged(MINIMAL, {"replicas": 2, "config": {"store": {"url": "postgresql://store/canary"}}})
-    assert 0 == template(tmp_path, "--skip-schema-validation", values=values).code
 
 
 def problems(stderr: str) -> list[str]:

@@ -185,6 +185,10 @@ def simulated(simulator: Simulator) -> dict[str, Any]:
     return merged(MINIMAL, {"config": {"targets": {"openai": target}, "canaries": {"chat": canary}}})
 
 
+def pod_names(cluster: Cluster, namespace: str) -> set[str]:
+    return {each["metadata"]["name"] for each in cluster.objects("pods", namespace=namespace)}
+
+
 async def until(condition: Callable[[], Any], describe: Callable[[], object], within: float = 60.0) -> Any:
     """Return the first true result of ``condition``, which blocks the event loop for a moment at most."""
     deadline = time.monotonic() + within
@@ -259,6 +263,21 @@ async def test_a_configuration_that_check_refuses_changes_nothing(
         assert "budget.requests_per_minute 10: the canaries are due 60 times a minute" in node.finished[-1].log
         assert (before, pod) == (cluster.get("configmap", NAME, namespace=namespace)["data"], node.pod.name)
         assert node.pod.is_ready()
+
+
+async def test_a_change_that_needs_a_restart_replaces_the_pod(
+    release: Release, cluster: Cluster, namespace: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    """OTLP that is switched on is in effect after the upgrade: another pod has loaded it."""
+    create_keys(cluster, namespace, openai=KEY)
+    exported = {"config": {"telemetry": {"otlp": {"endpoint": "http://127.0.0.1:9"}}}}
+    with Node(cluster, tmp_path / "node", namespace) as node:
+        await asyncio.to_thread(release.helm, "install", simulated(simulator))
+        await until(node.is_ready, lambda: node.pod.log)
+        former = node.pod.name
+        await asyncio.to_thread(release.helm, "upgrade", merged(simulated(simulator), exported))
+        await until(lambda: former not in pod_names(cluster, namespace) and node.is_ready(), lambda: node.pod.log)
+        assert "restart_needed" not in node.pod.log
 
 
 async def test_a_first_installation_that_failed(

@@ -4,12 +4,16 @@
 {{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/*
+The name of the objects. It contains the whole name of the release, which has at most 53 characters, and leaves room for a
+suffix.
+*/}}
 {{- define "streamcanary.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{ .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{ .Values.fullnameOverride | trunc 53 | trimSuffix "-" }}
 {{- else -}}
 {{- $name := include "streamcanary.name" . -}}
-{{ ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 50 | trimSuffix "-" }}
+{{ ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 53 | trimSuffix "-" }}
 {{- end -}}
 {{- end }}
 

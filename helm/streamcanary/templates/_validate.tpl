@@ -32,9 +32,7 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- $problems = append $problems (printf "web.allowedHosts has no effect on the ConfigMap %s; write the names into web.allowed_hosts of its configuration" $values.existingConfigMap) -}}
 {{- end -}}
 {{- if gt (int $values.replicas) 1 -}}
-{{- if not (dig "store" "url" "" $values.config) -}}
-{{- $problems = append $problems (printf "replicas is %d without a shared store: each pod would have a store of its own, probe everything, and notify. Set replicas: 1. To probe from several places, install the chart once in each, with another config.instance" (int $values.replicas)) -}}
-{{- end -}}
+{{- $problems = append $problems (printf "replicas is %d, and there is no store yet that pods could share: each would have its own, probe everything, and notify. Set replicas: 1. To probe from several places, install the chart once in each, with another config.instance" (int $values.replicas)) -}}
 {{- end -}}
 {{- if and $values.secret.create $values.secret.existing -}}
 {{- $problems = append $problems (printf "secret.create is true and secret.existing is %s; keep one of them" $values.secret.existing) -}}

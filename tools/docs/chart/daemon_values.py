@@ -27,7 +27,7 @@ REFINEMENTS: Final[Refinements] = {
     **IMAGE,
     **LOG,
     "nameOverride": LABEL,
-    "fullnameOverride": {"maxLength": 50, "pattern": "^([a-z]([-a-z0-9]*[a-z0-9])?)?$"},  # also of the Service
+    "fullnameOverride": {"maxLength": 53, "pattern": "^([a-z]([-a-z0-9]*[a-z0-9])?)?$"},  # also of the Service
     "commonLabels": TEXTS,
     "image.pullSecrets": {"items": {"type": "object", "required": ["name"], "properties": {"name": NAME}}},
     "replicas": {"minimum": 0},
@@ -59,6 +59,9 @@ REFINEMENTS: Final[Refinements] = {
     "serviceAccount.name": NAME,
     "serviceAccount.annotations": TEXTS,
     "priorityClassName": NAME,
+    "dnsPolicy": {"enum": ["", "ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"]},
+    "hostAliases": {"items": {"type": "object", "required": ["ip", "hostnames"]}},
+    "extraArgs": {"items": {"type": "string"}},
     "podAnnotations": TEXTS,
     "podLabels": TEXTS,
     "resources": RESOURCES,
