@@ -54,6 +54,19 @@ def test_maps_are_compared_by_entry(tmp_path: Path) -> None:
     ] == changes(tmp_path, before, after)
 
 
+def test_a_canary_or_rule_with_a_former_name_is_renamed(tmp_path: Path) -> None:
+    """It is one change; a former name that is not the one of a removed entry is none."""
+    rule = {"detector": {"type": "consecutive", "failures": 3}}
+    before = {"canaries": {"a": CHAT, "b": CHAT}, "alerts": {"rules": {"X": rule}}}
+    after = {
+        "canaries": {"a2": {**CHAT, "renamed_from": "a"}, "c": {**CHAT, "renamed_from": "before-a"}, "b": CHAT},
+        "alerts": {"rules": {"Y": {**rule, "renamed_from": "X"}}},
+    }
+    assert [("canaries.a2", "renamed"), ("canaries.c", "added"), ("alerts.rules.Y", "renamed")] == changes(
+        tmp_path, before, after
+    )
+
+
 def test_an_override_of_a_built_in_rule_changes_it(tmp_path: Path) -> None:
     """``enabled: true`` is a default value, and changes a built-in rule that is off."""
     sections = {"alerts": {"rules": {"ModelChanged": {"enabled": True}}}}

@@ -227,6 +227,32 @@ def test_a_fallback_behind_litellm_is_examined_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("api", "version", "expected"),
+    [
+        ("responses", "api_version: 2024-10-21, ", True),
+        ("responses", "api_version: 2025-03-01-preview, ", False),
+        ("responses", "", False),
+        ("chat", "api_version: 2024-10-21, ", False),
+    ],
+)
+def test_a_version_of_azure_without_responses_is_a_warning(
+    tmp_path: Path, api: str, version: str, expected: bool
+) -> None:
+    """Every run would fail; the v1 API, which has no versions, has Responses."""
+    path = tmp_path / "streamcanary.yaml"
+    path.write_text(
+        f"targets: {{t: {{type: azure, endpoint: 'https://x.openai.azure.com', {version}api_key: none}}}}\n"
+        f"canaries: {{c: {{target: t, model: m, api: {api}}}}}\n"
+    )
+    found = [one.message for one in load(path, {}).warnings if one.path == "canaries.c.api"]
+    expected_message = (
+        "Azure has Responses from api_version 2025-03-01-preview on, and target t asks for 2024-10-21; "
+        "set a later one, or remove api_version for the v1 API"
+    )
+    assert ([expected_message] if expected else []) == found
+
+
+@pytest.mark.parametrize(
     ("web", "warnings"),
     [
         (

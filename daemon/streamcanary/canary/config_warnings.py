@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import BaseTarget
 from streamcanary.model.config_types.config_issue import ConfigIssue
@@ -20,6 +21,7 @@ _REASONING_MODEL: Final = re.compile(
 )
 _NOT_REASONING: Final = re.compile(r"gpt-5(?:\.\d)?-chat|non-reasoning|no-?think|instruct|qwen3-coder|flash-lite")
 _EFFORTS_WITHOUT_REASONING: Final = frozenset({"none", "minimal"})
+_FIRST_VERSION_WITH_RESPONSES: Final = "2025-03-01-preview"  # of the dated API of Azure OpenAI
 _LITELLM_PORT: Final = 4000  # the default port of the LiteLLM proxy
 
 
@@ -29,6 +31,7 @@ def canary_warnings(canaries: Mapping[str, CanarySpec], targets: Mapping[str, Ba
         yield from _token_limit_warnings(name, spec)
         yield from _proxy_warnings(name, spec, targets)
         yield from _deployment_warnings(name, spec, targets)
+        yield from _api_version_warnings(name, spec, targets)
 
 
 def is_reasoning_model(model: str) -> bool:
@@ -76,6 +79,20 @@ def _deployment_warnings(name: str, spec: CanarySpec, targets: Mapping[str, Base
                 "name another target",
             )
         asked.add(route)
+
+
+def _api_version_warnings(name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget]) -> Iterator[ConfigIssue]:
+    if spec.api != "responses":
+        return
+    for used in dict.fromkeys((spec.target, *(fallback.target or spec.target for fallback in spec.fallbacks))):
+        target = targets[used]
+        version = target.api_version if isinstance(target, AzureTarget) else None
+        if version is not None and version < _FIRST_VERSION_WITH_RESPONSES:
+            yield ConfigIssue(
+                (name, "api"),
+                f"Azure has Responses from api_version {_FIRST_VERSION_WITH_RESPONSES} on, and target {used} asks for "
+                f"{version}; set a later one, or remove api_version for the v1 API",
+            )
 
 
 def _proxy_warnings(name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget]) -> Iterator[ConfigIssue]:

@@ -17,9 +17,10 @@ class ReloadKind(StrEnum):
 
 
 class ConfigChange(Struct, frozen=True):
-    """A key of the configuration, such as ``canaries.chat``, and whether it was ``added``, ``removed`` or ``changed``.
+    """A key of the configuration, such as ``canaries.chat``, and its change.
 
-    It has no values, which may be secrets.
+    The change is ``added``, ``removed``, ``changed`` or, of a canary or rule with ``renamed_from``, ``renamed``. It has
+    no values, which may be secrets.
     """
 
     key: str

@@ -75,11 +75,14 @@ def _compare(path: Path, before: Any, after: Any) -> Iterator[tuple[Path, str]]:
 
 
 def _compare_maps(path: Path, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    former_names = {name: getattr(entry, "renamed_from", None) for name, entry in after.items() if name not in before}
+    renamed = {name for name in former_names.values() if name in before and name not in after}
     for name in {**before, **after}:
         if name not in before:
-            yield (*path, name), "added"
+            yield (*path, name), "renamed" if former_names[name] in renamed else "added"
         elif name not in after:
-            yield (*path, name), "removed"
+            if name not in renamed:
+                yield (*path, name), "removed"
         elif not _is_equal(before[name], after[name]):
             yield (*path, name), "changed"
 

@@ -30,7 +30,7 @@ def active_alerts(reader: InMemoryMetricReader) -> dict[str, int]:
     data = reader.get_metrics_data()
     assert data is not None
     return {
-        str((point.attributes or {})["canary"]): point.value
+        str((point.attributes or {})["canary"]): int(point.value)
         for metric in data.resource_metrics[0].scope_metrics[0].metrics
         for point in metric.data.data_points
         if metric.name == "streamcanary.alert.active" and "canary" in (point.attributes or {})
