@@ -1,10 +1,12 @@
 """``check`` shows what rules have learned from the recorded runs, and forecasts with it."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from streamcanary.cli.commands.check import main
 from streamcanary.model.outcome import Outcome
@@ -22,13 +24,17 @@ NO_SHAPES: Any = {"shapes": False, "shape": None, "plot": None}
 
 
 async def check(
-    folder: Path, capsys: pytest.CaptureFixture[str], rule: dict[str, Any], runs: list[Outcome]
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    rule: dict[str, Any],
+    runs: list[Outcome],
+    names: Sequence[str] = ("chat",),
 ) -> tuple[list[str], list[str]]:
-    """Record ``runs`` of ``chat``, check a configuration with ``rule``, and return its output and its warnings."""
+    """Record ``runs``, check a configuration with ``rule``, and return its output and its warnings."""
     store = Store.open(StoreConfig(path=folder / "store.db"), ManualClock(NOON))
     await store.commit((), runs)
     await store.close()
-    canaries = {"chat": {"target": "t", "model": "m", "every": "30s"}}
+    canaries = {name: {"target": "t", "model": "m", "every": "30s"} for name in names}
     targets = {"t": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}}
     path = write_config(
         folder,
@@ -43,10 +49,13 @@ async def check(
     return output.out.splitlines(), output.err.splitlines()
 
 
-def rates(rate: float, autocorrelation: float = 0.0, count: int = 4000) -> list[Outcome]:
-    """Return runs that fail at ``rate``."""
+def rates(rate: float, autocorrelation: float = 0.0, count: int = 4000, canary: str = "chat") -> list[Outcome]:
+    """Return runs of ``canary`` that fail at ``rate``."""
     samples = bursty_samples(rate, autocorrelation, count)
-    return [(bad if failed else good)(number) for number, failed in enumerate(samples)]
+    return [
+        structs.replace((bad if failed else good)(number), canary=canary, run_id=f"{canary}-{number}")
+        for number, failed in enumerate(samples)
+    ]
 
 
 def times(days: float, spread: float = 0.3) -> list[Outcome]:
@@ -141,7 +150,28 @@ def test_a_history_that_can_never_suffice_is_a_warning(
         "alerts": {"rules": {"R": SLOWER}, "receivers": {"hook": webhook_config()}},
         "store": {"path": "store.db", "keep": keep},
     }
-    arguments = Namespace(config=write_config(tmp_path, config), base_rate="2%", all=False, enforce_budget=False)
+    path = write_config(tmp_path, config)
+    arguments = Namespace(config=path, base_rate="2%", all=False, enforce_budget=False, **NO_SHAPES)
     assert 0 == main(arguments)
     warnings = capsys.readouterr().err
     assert (expected in warnings, "will never evaluate" in warnings) == (True, bool(expected))
+
+
+async def test_of_many_contradictions_some_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If many canaries contradict a rule, eight are named and the others counted."""
+    names = [f"c{number}" for number in range(12)]
+    runs = [run for name in names for run in rates(0.2, count=300, canary=name)]
+    _, warnings = await check(tmp_path, capsys, {"detector": {"type": "spike"}}, runs, names)
+    assert len(warnings) == 9
+    assert warnings[-1] == "warning: rule R: 4 more of its alerts contradict the recorded runs in this way"
+
+
+async def test_what_many_canaries_have_learned_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The forecast has at most eight rows of a rule, and says how many canaries are left out."""
+    names = [f"c{number}" for number in range(12)]
+    runs = [run for number, name in enumerate(names) for run in rates(0.001 * (number + 1), count=2000, canary=name)]
+    out, _ = await check(tmp_path, capsys, {"detector": LEARNS}, runs, names)
+    rows = [line for line in out if line.startswith("R  ")]
+    assert 8 < len(rows) <= 10
+    assert any("more; list all with --all" in row for row in rows)
+    assert [line for line in lines_about_learning(out) if line.endswith("4 more; list all with --all")]

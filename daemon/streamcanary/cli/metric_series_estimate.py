@@ -57,10 +57,10 @@ _SERIES_PER_RECEIVER: Final = 5  # accepted, retried and refused notifications; 
 def estimate_series(canaries: int, bindings: int) -> int:
     """Return the number of time series in Prometheus while all runs succeed.
 
-    ``bindings`` is the number of pairs of a rule and a canary that it applies to. A histogram has one series for each
-    bucket, and three more. Included is what a provider need not report: rate limits, and the model. Not included: two
-    series a canary for a budget, one for a sunset, a few for each fault kind that occurs, and for each fallback route
-    as many as for the primary route.
+    ``bindings`` is the number of alerts that rules may have, and of base rates that they may learn. A histogram has one
+    series for each bucket, and three more. Included is what a provider need not report: rate limits, and the model. Not
+    included: two series a canary for a budget, one for a sunset, a few for each fault kind that occurs, and for each
+    fallback route as many as for the primary route.
     """
     return canaries * sum(count * _series_per_set(metric) for metric, count in _SERIES_WHEN_HEALTHY.items()) + bindings
 

@@ -1,6 +1,7 @@
 """What recorded runs say about rules: what those learn that learn, and where a configured rate contradicts the runs."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from streamcanary.model.outcome import Outcome
 
 _MIN_SAMPLES = 50  # fewer samples do not contradict a rate
 _SIGNIFICANT_DEVIATION = 3.0  # standard deviations
+_MIN_EXCESS = 5  # bad samples over those expected; of many canaries some have a few more by chance
+_MAX_WARNINGS = 8  # for each rule
 _MIN_BAD = 20  # bad samples; fewer do not contradict an autocorrelation
 _TOLERANCE = 0.15  # of an autocorrelation
 
@@ -56,7 +59,7 @@ class RuleBaseline(NamedTuple):
         normal = detector.highest_normal
         clustering = (1 + observed.autocorrelation) / (1 - observed.autocorrelation)
         deviation = math.sqrt(normal * (1 - normal) * total * clustering)
-        if total < _MIN_SAMPLES or bad <= normal * total + _SIGNIFICANT_DEVIATION * deviation:
+        if total < _MIN_SAMPLES or bad - normal * total <= max(_SIGNIFICANT_DEVIATION * deviation, _MIN_EXCESS):
             return None
         name = "max_normal" if detector.normal == "learned" else "normal"
         message = (
@@ -108,10 +111,16 @@ def learn_baselines(
 
 
 def baseline_warnings(baselines: Iterable[RuleBaseline]) -> Iterator[str]:
-    """Yield a warning for each of ``baselines`` that contradicts the configuration of its rule."""
+    """Yield a warning for each of ``baselines`` that contradicts the configuration of its rule, some for each rule."""
+    counts: Counter[str] = Counter()
     for baseline in baselines:
         if (warning := baseline.config_warning) is not None:
-            yield warning
+            counts[baseline.name] += 1
+            if counts[baseline.name] <= _MAX_WARNINGS:
+                yield warning
+    for name, count in counts.items():
+        if count > _MAX_WARNINGS:
+            yield f"rule {name}: {count - _MAX_WARNINGS} more of its alerts contradict the recorded runs in this way"
 
 
 def short_history_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary], keep: float) -> Iterator[str]:

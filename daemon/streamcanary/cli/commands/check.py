@@ -114,7 +114,7 @@ def _report_lines(
         rows = [("RECEIVER", "TYPE"), *((name, receiver.type) for name, receiver in alerts.receivers.items())]
         yield from ("", *format_table(rows))
     if forecasts := rule_forecasts(_configured_rules(settings), list(canaries.values()), base_rate, baselines):
-        yield from ("", *_forecast_lines(forecasts))
+        yield from ("", *_forecast_lines(forecasts, list_all=list_all))
     if lines := [*shift_lines(baselines, list_all=list_all)]:
         yield from ("", *lines)
     if lines := [*baseline_lines(baselines, list_all=list_all)]:
@@ -132,8 +132,8 @@ def _report_lines(
     yield from _budget_line(settings)
     yield f"store      {settings.store.path}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
-    binding_count = sum(
-        len(scope_values(rule, canaries.values()))
+    binding_count = sum(  # with the gauge of the base rate, if it is learned
+        len(scope_values(rule, canaries.values())) * (1 + rule.detector.learns)
         for name, rule in alerts.all_rules.items()
         if name not in DAEMON_RULES
     )
@@ -258,14 +258,20 @@ def _configured_rules(settings: Settings) -> dict[str, Rule]:
     return {name: rule for name, rule in settings.alerts.all_rules.items() if name in names}
 
 
-def _forecast_lines(forecasts: list[RuleForecast]) -> Iterator[str]:
+def _forecast_lines(forecasts: list[RuleForecast], *, list_all: bool) -> Iterator[str]:
     delays = [f"{format_fraction(rate)} ERRORS" for rate in ERROR_RATES]
     steady = f"PER DAY AT {', '.join(f'{rate * 100:g}' for rate in STEADY_RATES)}%"
     columns = ("RULE", "CANARIES", "EVERY", *delays, "RESOLVES AFTER", steady, "FALSE PAGES", "TOTAL")
     rows: list[tuple[str, ...]] = [columns]
     for rule, group in groupby(forecasts, key=lambda one: one.rule):
         rule_forecasts = list(group)
-        rows += [_forecast_row(one) for one in rule_forecasts]
+        shown = rule_forecasts
+        if not list_all and len(rule_forecasts) > _MAX_RULES:  # what was learned differs by canary
+            shown = sorted(rule_forecasts, key=lambda one: -len(one.values))[:_MAX_RULES]
+        rows += [_forecast_row(one) for one in shown]
+        if len(shown) < len(rule_forecasts):
+            rest = sum(len(one.values) for one in rule_forecasts) - sum(len(one.values) for one in shown)
+            rows.append((rule, f"{rest} more; list all with --all", *[""] * 8))
         if len(rule_forecasts) > 1:
             rows.append((rule, "all", *[""] * 7, format_pages(sum(one.false_pages for one in rule_forecasts))))
     yield from format_table(rows)
