@@ -1,4 +1,4 @@
-"""``check --shapes``, ``--shape`` and ``--plot``: outages that rules notice, as a table and as a picture."""
+"""``check --shapes``, ``--shape`` and ``--plot``: outages that rules detect, as a table and as a picture."""
 
 import re
 import sys
@@ -161,8 +161,8 @@ def test_names_in_the_picture_are_escaped_and_bounded() -> None:
     assert (False, False, True) == ("<script" in picture, "<b>" in picture, "and 3 more rules" in picture)
 
 
-def test_what_is_not_noticed_is_drawn_as_such() -> None:
-    """A rule that seldom notices an outage has an open marker, and one that always fires says so."""
+def test_what_is_not_detected_is_drawn_as_such() -> None:
+    """A rule that seldom detects an outage has an open marker, and one that always fires says so."""
     shape = parse_shape("50% on all")
     cells = {("Never", shape): RuleDelays((None, None)), ("Always", shape): RuleDelays((0.0, 0.0))}
     picture = draw_shapes(ShapeForecast(0.02, (shape,), ("Never", "Always"), cells, 1, 1))

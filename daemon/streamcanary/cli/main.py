@@ -133,7 +133,7 @@ def _create_parser() -> argparse.ArgumentParser:
         "--shapes",
         action="store_true",
         help="Simulate eight outages, of all canaries or some, sudden, in bursts and slow. Print how soon each rule "
-        "notices them, which rule is first, and the false pages of all rules in a year.",
+        "detects them, which rule is first, and the false pages of all rules in a year.",
     )
     check.add_argument(
         "--shape",

@@ -1,4 +1,4 @@
-"""Shapes of outages: their text, and how soon rules notice them in simulations with the real detectors."""
+"""Shapes of outages: their text, and how soon rules detect them in simulations with the real detectors."""
 
 import math
 import statistics
@@ -139,7 +139,7 @@ def test_simulated_delays_are_those_of_the_forecast() -> None:
     [delays] = found.delays.values()
     detector = Spike.model_validate(SPIKE)
     expected = forecast_detector(detector, SampleStream.of_canary(CHAT), 0.02).detection_delays[1]
-    assert expected == pytest.approx(statistics.mean(delays.noticed), rel=0.06)
+    assert expected == pytest.approx(statistics.mean(delays.detected), rel=0.06)
 
 
 def test_pooled_and_single_evidence_see_every_shape_early() -> None:
@@ -162,7 +162,7 @@ def test_the_first_alert_of_a_rule_names_its_scope() -> None:
 
 
 def test_the_first_rule_is_that_which_is_soonest_in_most_runs() -> None:
-    """The rule that notices an outage first in most runs is named, with the part of the runs."""
+    """The rule that detects an outage first in most runs is named, with the part of the runs."""
     rules = {"Slow": rule({"type": "consecutive", "failures": 9}), "Quick": rule(THREE)}
     found, shape = simulated("100%", [CHAT], 10, **rules)
     assert ("Quick", 1.0) == found.first(shape)
@@ -171,17 +171,17 @@ def test_the_first_rule_is_that_which_is_soonest_in_most_runs() -> None:
     )
 
 
-def test_an_outage_that_is_seldom_noticed_has_no_median() -> None:
-    """With less than half of the runs noticed, there is only the part that is."""
+def test_an_outage_that_is_seldom_detected_has_no_median() -> None:
+    """With less than half of the runs detected, there is only the part that is."""
     never = rule({"type": "consecutive", "failures": 50})
     found, shape = simulated("10%", [CHAT], 3, Never=never)
     delays = found.delays["Never", shape]
-    assert (None, 0.0, []) == (delays.median, delays.noticed_share, delays.noticed)
+    assert (None, 0.0, []) == (delays.median, delays.detected_share, delays.detected)
     assert 5.0 == RuleDelays((None, 4.0, 6.0)).median
     assert None is RuleDelays((None, None, 6.0)).median
 
 
-def test_a_rule_that_fires_without_an_outage_notices_nothing() -> None:
+def test_a_rule_that_fires_without_an_outage_detects_nothing() -> None:
     """A burn rate of 10 % at a base rate of 20 % fires always, and is never the first."""
     always = rule(
         {"type": "burn_rate", "objective": "90%", "windows": [{"long": "1h", "short": "5m", "rate": 1}]},
@@ -223,7 +223,7 @@ def test_only_rules_about_failures_of_a_provider_are_simulated() -> None:
 
 
 def test_canaries_with_cron_are_simulated_at_their_times() -> None:
-    """An outage at any moment is noticed when the canary runs: here every hour, and at the second failure."""
+    """An outage at any moment is detected when the canary runs: here every hour, and at the second failure."""
     hourly = structs.replace(CHAT, interval=3600.0, cron=Cron.parse("0 * * * *"))
     delays = simulated("100%", [hourly], 16, Two=rule({"type": "consecutive", "failures": 2}))[0]
     [found] = delays.delays.values()
@@ -262,7 +262,7 @@ def test_a_sample_keeps_the_false_pages_of_each_canary() -> None:
 
 
 def test_little_work_means_fewer_runs() -> None:
-    """After its least work, three long runs here, a rule has five runs of an outage, or fewer if none is noticed."""
+    """After its least work, three long runs here, a rule has five runs of an outage, or fewer if none is detected."""
     rules = {"Never": rule({"type": "consecutive", "failures": 50}), "Three": rule(THREE)}
     shape = parse_shape("20%")
     found = forecast_shapes(rules, EIGHT, [shape], 0.02, work=0.0)
@@ -273,4 +273,4 @@ def test_little_work_means_fewer_runs() -> None:
 def test_nothing_lasts_longer_than_the_horizon() -> None:
     """No delay is longer than the simulated time."""
     found, shape = simulated("10%", [CHAT], 20, Four=rule({"type": "consecutive", "failures": 3}))
-    assert all(delay < HORIZON for delay in found.delays["Four", shape].noticed)
+    assert all(delay < HORIZON for delay in found.delays["Four", shape].detected)

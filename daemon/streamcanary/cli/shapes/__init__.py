@@ -1,1 +1,1 @@
-"""Prints and draws how soon rules notice outages of given shapes, for ``check``."""
+"""Prints and draws how soon rules detect outages of given shapes, for ``check``."""

@@ -1,4 +1,4 @@
-"""Draws how soon each rule notices outages of given shapes, as SVG without scripts, for light and dark pages."""
+"""Draws how soon each rule detects outages of given shapes, as SVG without scripts, for light and dark pages."""
 
 import math
 import statistics
@@ -51,11 +51,11 @@ def draw_shapes(found: ShapeForecast) -> str:
     role = 'role="img" aria-labelledby="title description"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:.0f} {height:.0f}" {size} {role}>',
-        '<title id="title">Time until each rule notices an outage</title>',
+        '<title id="title">Time until each rule detects an outage</title>',
         f'<desc id="description">{escape(_description(found))}</desc>',
         _style(),
         f'<rect class="page" width="{_WIDTH:.0f}" height="{height:.0f}" rx="6"/>',
-        _text(16, 28, "Time until each rule notices an outage", "title"),
+        _text(16, 28, "Time until each rule detects an outage", "title"),
         *_legend(found, rules),
         *(
             f'<rect class="band" x="8" y="{top + number * row:.1f}" width="{_WIDTH - 16:.0f}" height="{row:.1f}"/>'
@@ -110,21 +110,21 @@ def _axis(top: float, height: float) -> Iterator[str]:
         x = _x(seconds)
         yield f'<path class="grid" d="M{x:.1f} {top:.1f}v{height:.1f}"/>'
         yield _text(x, top + height + 16, format_duration(seconds), "tick", anchor="middle")
-    yield _text(_WIDTH - 16, top + height + 16, "not noticed", "tick", anchor="end")
+    yield _text(_WIDTH - 16, top + height + 16, "not detected", "tick", anchor="end")
 
 
 def _lane(name: str, index: int, y: float, delays: RuleDelays) -> Iterator[str]:
-    """Yield the marker of a median and the range of 80 % of the runs, or an open marker if it is not noticed."""
+    """Yield the marker of a median and the range of 80 % of the runs, or an open marker if it is not detected."""
     title = f"<title>{escape(f'{name}: {format_delay(delays)}')}</title>"
     colour = f"r{index % len(_PALETTE)}"
     median = None if delays.fires_before else delays.median
     if median is None:
-        shown = "always fires" if delays.fires_before else f"{delays.noticed_share:.0%}"
+        shown = "always fires" if delays.fires_before else f"{delays.detected_share:.0%}"
         yield f"<g>{title}{_marker(_WIDTH - _RIGHT + 32, y, index, is_open=True)}"
         yield f"{_text(_WIDTH - 16, y + 4, shown, 'note', anchor='end')}</g>"
         return
-    noticed = delays.noticed
-    low, high = (noticed[0], noticed[-1]) if len(noticed) < 10 else _most(noticed)
+    detected = delays.detected
+    low, high = (detected[0], detected[-1]) if len(detected) < 10 else _most(detected)
     yield f'<g>{title}<path class="range {colour}" d="M{_x(low):.1f} {y:.1f}H{_x(high):.1f}"/>'
     yield f"{_marker(_x(median), y, index)}</g>"
 
@@ -148,7 +148,7 @@ def _footnote(found: ShapeForecast) -> str:
         sample = f" with {found.simulated_canaries} of {found.canary_count} canaries"
     return (
         f"Marker: median of up to {found.runs} simulated runs{sample}. Line: 80 % of them. "
-        f"Open: noticed in less than half of them, within {format_duration(HORIZON)}."
+        f"Open: detected in less than half of them, within {format_duration(HORIZON)}."
     )
 
 

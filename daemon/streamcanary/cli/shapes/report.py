@@ -1,4 +1,4 @@
-"""Prints how soon each rule notices outages of given shapes, and how often all rules together are wrong."""
+"""Prints how soon each rule detects outages of given shapes, and how often all rules together are wrong."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
@@ -38,13 +38,13 @@ def shape_lines(
         f"OUTAGE: median time until the rule fires, in up to {found.runs} simulated outages of "
         f"{format_duration(HORIZON)}; runs outside of it fail at {format_fraction(found.base_rate)}, independently"
     )
-    yield "(30%): how many of these it notices at all; - if that is less than half"
+    yield "(30%): how many of these it detects at all; - if that is less than half"
     if any(len(rules[name].per) > 1 for name in found.rules):
         yield "canary, target, …: what the first alert of the rule is about"
     if found.simulated_canaries < found.canary_count:
         yield (
             f"simulated with {found.simulated_canaries} of the {found.canary_count} canaries, of the same schedules: "
-            "pooled rules notice an outage sooner with all of them"
+            "pooled rules detect an outage sooner with all of them"
         )
     others = [name for name in rules if name not in found.rules]
     if others:
@@ -65,11 +65,11 @@ def _false_pages_line(forecasts: Sequence[RuleForecast], shifts: Sequence[ShiftF
 
 
 def format_delay(delays: RuleDelays) -> str:
-    """Return the median delay, and the part of the runs that are noticed if that is not all of them."""
+    """Return the median delay, and the part of the runs that are detected if that is not all of them."""
     if delays.fires_before:
         return "always fires"
-    noticed = f" ({format_fraction(round(delays.noticed_share, 2))})" if delays.noticed_share < 1 else ""
-    return ("-" if delays.median is None else format_duration(round(delays.median))) + noticed
+    detected = f" ({format_fraction(round(delays.detected_share, 2))})" if delays.detected_share < 1 else ""
+    return ("-" if delays.median is None else format_duration(round(delays.median))) + detected
 
 
 def _cell(delays: RuleDelays, *, with_scope: bool) -> str:

@@ -1,4 +1,4 @@
-"""Forecasts how soon rules notice outages of given shapes, such as ``60s of 100% every 5m`` or ``15% on half``."""
+"""Forecasts how soon rules detect outages of given shapes, such as ``60s of 100% every 5m`` or ``15% on half``."""
 
 from streamcanary.alerting.forecast.shapes.result import RuleDelays, ShapeForecast
 from streamcanary.alerting.forecast.shapes.shape import STANDARD_SHAPES, Shape, parse_shape

@@ -1,4 +1,4 @@
-"""The result of simulated outages: how soon each rule notices each shape, and which rule is first."""
+"""The result of simulated outages: how soon each rule detects each shape, and which rule is first."""
 
 import statistics
 from collections import Counter
@@ -11,7 +11,7 @@ from streamcanary.alerting.forecast.shapes.shape import Shape
 class RuleDelays(NamedTuple):
     """The simulated runs of one rule and one shape.
 
-    ``delays`` are the seconds from the begin of the outage until the rule fires; ``None`` if it does not notice the
+    ``delays`` are the seconds from the begin of the outage until the rule fires; ``None`` if it does not detect the
     outage in time, and 0 if it fires already before. ``scopes`` are those of its first alert; empty if there is none.
     """
 
@@ -19,19 +19,19 @@ class RuleDelays(NamedTuple):
     scopes: tuple[str, ...] = ()
 
     @property
-    def noticed(self) -> list[float]:
-        """The delays of the runs in which the rule notices the outage, in ascending order."""
+    def detected(self) -> list[float]:
+        """The delays of the runs in which the rule detects the outage, in ascending order."""
         return sorted(delay for delay in self.delays if delay is not None)
 
     @property
-    def noticed_share(self) -> float:
-        """The share of the runs in which the rule notices the outage."""
-        return len(self.noticed) / len(self.delays) if self.delays else 0.0
+    def detected_share(self) -> float:
+        """The share of the runs in which the rule detects the outage."""
+        return len(self.detected) / len(self.delays) if self.delays else 0.0
 
     @property
     def median(self) -> float | None:
-        """The median delay of the runs in which it is noticed; ``None`` if that is less than half of all."""
-        return statistics.median(self.noticed) if self.noticed_share >= 0.5 else None
+        """The median delay of the runs in which it is detected; ``None`` if that is less than half of all."""
+        return statistics.median(self.detected) if self.detected_share >= 0.5 else None
 
     @property
     def fires_before(self) -> bool:
@@ -46,7 +46,7 @@ class RuleDelays(NamedTuple):
 
 
 class ShapeForecast(NamedTuple):
-    """How soon ``rules`` notice ``shapes``: ``delays`` has the runs of each rule and shape.
+    """How soon ``rules`` detect ``shapes``: ``delays`` has the runs of each rule and shape.
 
     Runs outside the outage fail at ``base_rate``. ``simulated_canaries`` of ``canary_count`` are simulated.
     """
@@ -64,9 +64,9 @@ class ShapeForecast(NamedTuple):
         return max((len(one.delays) for one in self.delays.values()), default=0)
 
     def first(self, shape: Shape) -> tuple[str, float] | None:
-        """Return the rule that most often is the first to notice ``shape``, and in which part of the runs.
+        """Return the rule that most often is the first to detect ``shape``, and in which part of the runs.
 
-        Rules that fire already without an outage notice nothing. ``None`` if no rule notices it.
+        Rules that fire already without an outage detect nothing. ``None`` if no rule detects it.
         """
         runs = [self.delays[rule, shape].delays for rule in self.rules]
         firsts: Counter[str] = Counter()

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from msgspec import Struct, field
 
-from streamcanary.alerting.detectors import BurnRate, BurnRateState, NoData, Ratio, SampleDetector, StreamDetector
-from streamcanary.alerting.detectors.ring import BUCKETS_PER_WINDOW, Bucket, Ring
+from streamcanary.alerting.detectors import BurnRate, NoData, Ratio, StreamDetector
+from streamcanary.alerting.detectors.ratio import RingRatio
+from streamcanary.alerting.forecast.shapes.filled_state import filled_state
 from streamcanary.alerting.forecast.shapes.sample_path import SamplePath
 from streamcanary.alerting.forecast.shapes.shape import HORIZON, Shape
 from streamcanary.alerting.learning.baseline import LearnedBaseline
@@ -18,9 +19,7 @@ from streamcanary.model.canary import Canary
 _START = 1_800_000_000.0  # seconds since the epoch, of the first outage
 _WEEK = 7 * 86400.0
 _HISTORIES = 8  # with which the runs begin in turn
-_MIN_HISTORY = 20  # runs of each canary before the outage
-_MAX_HISTORY = 7 * 86400.0  # seconds
-_BURN_RATE_COST = 15.0
+_HISTORY_RUNS = 20  # of the slowest canary
 
 
 def start_of(run: int) -> float:
@@ -29,7 +28,7 @@ def start_of(run: int) -> float:
 
 
 class Cell(Struct):
-    """The runs of a rule and a shape so far: delays in seconds, ``None`` if not noticed; and the scope that fired.
+    """The runs of a rule and a shape so far: delays in seconds, ``None`` if not detected; and the scope that fired.
 
     ``work`` is their cost, in samples of a ``spike``.
     """
@@ -55,7 +54,6 @@ class _Evaluation(NamedTuple):
     """The detector of one scope value, the mean seconds between its samples, and what a sample costs."""
 
     scope: str
-    configured: SampleDetector
     detector: StreamDetector
     interval: float
     cost: float
@@ -89,14 +87,9 @@ class SimulatedRule:
             )
             if isinstance(rule.detector, NoData):
                 raise TypeError("no_data evaluates no samples")
-            evaluation = _Evaluation(
-                value.scope,
-                rule.detector,
-                rule.detector.for_stream(stream),
-                stream.interval,
-                _cost(rule.detector, stream.interval),
-            )
-            self._evaluations.append(evaluation)
+            detector: StreamDetector = rule.detector.for_stream(stream)
+            cost = _cost(detector, stream.interval)
+            self._evaluations.append(_Evaluation(value.scope, detector, stream.interval, cost))
             for canary in value.canaries:
                 self._evaluations_by_canary[numbers[canary.name]].append(number)
 
@@ -130,15 +123,11 @@ class SimulatedRule:
         return self._histories[number]
 
     def _draw_history(self, number: int, base_rate: float) -> _History:
-        """Return the states after runs at ``base_rate``, when an alert that fired by chance has resolved mostly."""
-        seconds = self._history_seconds()
+        """Return the states after windows full of runs at ``base_rate``, of which the last ones are random."""
+        watched = zip(self._canaries, self._evaluations_by_canary, strict=True)
+        seconds = _HISTORY_RUNS * max((canary.interval for canary, numbers in watched if numbers), default=0.0)
         path = SamplePath(self._canaries, start_of(number) - seconds, Random(f"history {number}"))  # noqa: S311
-        states = [
-            _filled_state(each.configured, each.interval, path.start, base_rate)
-            if isinstance(each.configured, BurnRate)
-            else None
-            for each in self._evaluations
-        ]
+        states = [filled_state(each.detector, each.interval, path.start, base_rate) for each in self._evaluations]
         is_firing = [False] * len(states)
         for at, which, draw in path.until(seconds):
             for each in self._evaluations_by_canary[which]:
@@ -148,40 +137,15 @@ class SimulatedRule:
                 states[each], is_firing[each] = result.state, result.is_firing
         return _History(list(states), any(is_firing))
 
-    def _history_seconds(self) -> float:
-        """Return how long the runs before the outage last: as long as windows, and some runs of each canary."""
-        watched = zip(self._canaries, self._evaluations_by_canary, strict=True)
-        slowest = max((canary.interval for canary, numbers in watched if numbers), default=0.0)
-        windows = [
-            each.configured.runs_per_window(each.interval) * each.interval + each.configured.hold
-            for each in self._evaluations
-            if isinstance(each.configured, Ratio)
-        ]
-        return min(max([_MIN_HISTORY * slowest, *windows]), _MAX_HISTORY)
 
-
-def _cost(detector: SampleDetector, interval: float) -> float:
+def _cost(detector: StreamDetector, interval: float) -> float:
     """Return the time that a sample takes, compared with that of a ``spike``."""
     match detector:
         case Ratio():
             return 3 + detector.runs_per_window(interval) / 8
+        case RingRatio():
+            return 6.0
         case BurnRate():
-            return _BURN_RATE_COST
+            return 15.0
         case _:
             return 1.0
-
-
-def _filled_state(detector: BurnRate, interval: float, at: float, rate: float) -> BurnRateState:
-    """Return the state after windows full of runs each ``interval`` at the error ``rate``, up to ``at``."""
-    rings = []
-    for seconds in sorted({length for window in detector.windows for length in (window.long, window.short)}):
-        length = seconds / BUCKETS_PER_WINDOW
-        last, buckets = int(at // length), []
-        for number in range(last - BUCKETS_PER_WINDOW, last):
-            # whole numbers that add up
-            runs = int((number + 1) * length / interval) - int(number * length / interval)
-            bad = int((number + 1) * length * rate / interval) - int(number * length * rate / interval)
-            if runs:
-                buckets.append(Bucket(number, max(0, runs - bad), min(bad, runs)))
-        rings.append(Ring(seconds, tuple(buckets)))
-    return BurnRateState(rings=tuple(rings))

@@ -1,4 +1,4 @@
-"""Simulates how soon each rule notices an outage of some shape, with the detectors of the daemon and a fixed seed.
+"""Simulates how soon each rule detects an outage of some shape, with the detectors of the daemon and a fixed seed.
 
 Each run of the simulation draws when the canaries run and how these runs end, and all rules and shapes are compared on
 the same draws. Runs outside the outage fail at the base rate, independently of each other. What a rule evaluates alone
@@ -6,7 +6,7 @@ and what it evaluates together is fed at the same time, and the first alert of a
 time here, and a notification is sent at once: their duration and ``group_wait`` come on top.
 
 The cost is bounded by the simulated time (:data:`HORIZON`), the number of runs and of canaries, and by the work for
-each rule and shape, after which a few runs are enough, or two if neither is noticed.
+each rule and shape, after which a few runs are enough, or one or two if these are not detected.
 """
 
 import math
@@ -34,7 +34,8 @@ WORK: Final = 600_000.0
 
 _MIN_WORK = 10_000.0  # for each rule and shape
 _MIN_RUNS = 5
-_MIN_UNNOTICED_RUNS = 2
+_MIN_UNDETECTED_RUNS = 2
+_MUCH = 3  # times the work, after which one run that is not detected is enough
 _MEASURES = frozenset({Measure.ERRORS, Measure.FIRST_ATTEMPTS})
 
 
@@ -57,7 +58,7 @@ def forecast_shapes(
     runs: int = RUNS,
     work: float = WORK,
 ) -> ShapeForecast:
-    """Return how soon each of ``rules`` notices each of ``shapes``, by at most ``runs`` simulated runs of each.
+    """Return how soon each of ``rules`` detects each of ``shapes``, by at most ``runs`` simulated runs of each.
 
     ``base_rate`` is the error rate before the outage, and of the canaries that it does not hit. ``baselines`` are what
     the rules have learned. Rules that :func:`can_simulate` refuses, or that watch no canary, are left out. Of many
@@ -97,5 +98,6 @@ def _is_enough(cell: Cell, limit: float) -> bool:
     """Return whether the runs of ``cell`` have taken enough work, and are enough to say something."""
     if cell.work < limit:
         return False
-    is_unnoticed = not any(delay is not None for delay in cell.delays)
-    return len(cell.delays) >= (_MIN_UNNOTICED_RUNS if is_unnoticed else _MIN_RUNS)
+    if any(delay is not None for delay in cell.delays):
+        return len(cell.delays) >= _MIN_RUNS
+    return len(cell.delays) >= _MIN_UNDETECTED_RUNS or cell.work >= _MUCH * limit
