@@ -365,7 +365,7 @@ def _transition_callback(callbacks: DaemonCallbacks) -> Callable[[Incident], Non
                 "trace_ids": list(evidence.trace_ids),
                 OTLP_ATTRIBUTES: {
                     label: incident.labels[label]
-                    for label in (names.CANARY, names.TARGET, names.PROVIDER_LABEL, names.SEVERITY)
+                    for label in (names.CANARY, names.SCOPE, names.TARGET, names.PROVIDER_LABEL, names.SEVERITY)
                     if label in incident.labels
                 },
             },

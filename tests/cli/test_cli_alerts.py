@@ -105,6 +105,17 @@ async def test_an_alert_is_printed_with_its_details(capsys: pytest.CaptureFixtur
     ] == capsys.readouterr().out.splitlines()
 
 
+async def test_a_pooled_alert_names_its_canaries(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines of a pooled alert name the canaries that fail, and those that do not."""
+    failing = [{"canary": "a", "bad": 3, "total": 5}, {"canary": "b", "bad": 1, "total": 4}]
+    members = {"scope": "target", "members": 8, "failing": failing, "failing_count": 3}
+    pooled = {**INCIDENT, "subject": "target openai", **members, "unaffected": ["c"], "unaffected_count": 5}
+    assert 0 == await run_alerts(FakeDaemon(make_status(pooled), SILENCE))
+    lines = capsys.readouterr().out.splitlines()
+    assert "        failing canaries: 3 of 8: a (3 of 5 runs), b (1 of 4 runs) and 1 more" in lines
+    assert "        unaffected: c and 4 more" in lines
+
+
 async def test_maintenance_and_inhibition_are_printed_as_muted(capsys: pytest.CaptureFixture[str]) -> None:
     """An alert without a silence that is muted has a line with the reason."""
     assert 0 == await run_alerts(
