@@ -11,6 +11,7 @@ import resource
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.table import Row
 from streamcanary.alerting.config import AlertsConfig
@@ -30,7 +31,7 @@ _CANARIES, _EVERY = 2000, 30.0
 _ROUNDS = 3
 _FAILING = 20  # every 20th canary fails, in every other round
 _FAULT = make_fault(FaultKind.STALLED, Phase.STREAM, "no token for 5 s after 11 chunks", status=200)
-_RULES = {
+_RULES: dict[str, dict[str, Any]] = {
     "Once": {"detector": {"type": "consecutive", "failures": 1}},
     "Spike": {
         "detector": {"type": "spike", "normal": "2%", "spike": "30%", "false_pages": "1 per 365d"},
@@ -45,13 +46,14 @@ _RULES = {
 def rows() -> list[Row]:
     """Run all canaries for three rounds in real time, which takes 1.5 minutes."""
     with TemporaryDirectory() as folder:
-        return [*asyncio.run(_measure(Path(folder))), storm()]
+        return [*asyncio.run(measure(Path(folder), _RULES)), storm()]
 
 
-async def _measure(folder: Path) -> list[Row]:
+async def measure(folder: Path, rules: dict[str, dict[str, Any]]) -> list[Row]:
+    """Run all canaries for three rounds in real time with ``rules``, one of which is ``Once``, for the delay."""
     clock = SystemClock()
     store = Store.open(StoreConfig(path=folder / "alerting.db"), clock)
-    config = AlertsConfig.model_validate({"rules": _RULES, "group_by": ["alert"]})
+    config = AlertsConfig.model_validate({"rules": rules, "group_by": ["alert"]})
     canaries = _fleet()
     alerting = AlertingService(config=config, instance="bench", canaries=canaries, store=store, clock=clock)
     offered: dict[str, float] = {}
