@@ -23,7 +23,9 @@ ELSEWHERE = {
     for metric in (
         names.ALERT_ACTIVE,  # recorded by alerting
         names.ALERT_BASE_RATE,  # recorded by alerting
-        names.CANARY_INFO,  # recorded by the scheduler, as is the next one
+        names.CANARY_INFO,  # recorded by the scheduler, as are the next three
+        names.CANARY_INTERVAL,
+        names.FLEET_INTERVAL,
         names.RUNS_MISSED,
         names.SPEND,  # recorded by the daemon, which has the prices
         names.TIME_PER_OUTPUT_CHUNK,  # recorded by clients that enable it
