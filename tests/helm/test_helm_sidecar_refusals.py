@@ -69,6 +69,13 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "config.web.port: the chart sets it; use the values web.port and metrics",
     ),
     "path of the store": ({"config": {"store": {"path": "/data/x.db"}}}, "config.store.path: the chart sets it"),
+    "key in plain text": (
+        {"config": {"targets": {"openai": {"api_key_file": None, "api_key": "sk-0123456789abcdef"}}}},
+        (
+            "config.targets.openai.api_key: a secret would be readable in a ConfigMap. Write it into a key of a Secret "
+            "(secret.existing), and refer to it: {file: /secrets/KEY}, or a variable in extraEnv"
+        ),
+    ),
     "variable that the sidecar lacks": (
         {"config": {"instance": "$${NOT} ${REGION} ${ZONE:-a}"}},
         (

@@ -3,7 +3,7 @@ What values.schema.json cannot say: values that contradict each other, or the po
 reported at once, each with what to change.
 */}}
 {{- define "streamcanary-sidecar.validate" -}}
-{{- $problems := concat (include "streamcanary-sidecar.valueProblems" . | fromJsonArray) (include "streamcanary-sidecar.configProblems" . | fromJsonArray) (include "streamcanary-sidecar.podProblems" . | fromJsonArray) -}}
+{{- $problems := concat (include "streamcanary-sidecar.valueProblems" . | fromJsonArray) (include "streamcanary-sidecar.configProblems" . | fromJsonArray) (include "streamcanary-sidecar.podProblems" . | fromJsonArray) (include "streamcanary-sidecar.literalSecretProblems" . | fromJsonArray) -}}
 {{- if $problems -}}
 {{- fail (printf "these values of streamcanary-sidecar are refused:\n\n- %s\n" (join "\n- " $problems)) -}}
 {{- end -}}

@@ -40,6 +40,7 @@ def chart_files(root: Path) -> dict[str, str]:
         f"{COMPONENT}/monitoring/prometheusrule.yaml": fleet_prometheus_rule(),
         f"{CHART}/files/restart-keys.yaml": restart_keys(),
         f"{CHART}/files/secret-keys.yaml": secret_keys(),
+        f"{SIDECAR_CHART}/files/secret-keys.yaml": secret_keys(),
         **{f"{CHART}/files/dashboards/{name}.json": text for name, text in dashboard_texts().items()},
     }
 
