@@ -114,6 +114,7 @@ async def test_a_backtest_prints_alerts_and_totals(tmp_path: Path) -> None:
     assert "2027-01-15T08:11:00.000Z  30s, still firing  Errors  chat     3 of 3  rate_limited 3\n" in result.stdout
     [line] = [line for line in result.stdout.splitlines() if line.startswith("Errors ")]
     assert ["Errors", "2", "3m", "0"] == line.split()
+    assert "2027-01-15T08:05:00.000Z  6m30s   chat      1m      Errors\n" in result.stdout
 
 
 async def test_a_backtest_prints_json(tmp_path: Path) -> None:
@@ -126,6 +127,7 @@ async def test_a_backtest_prints_json(tmp_path: Path) -> None:
     assert (0, "", 6, 0) == (result.code, result.stderr, report["runs"], report["unread"])
     assert ["2027-01-15T08:11:00.000Z"] == [alert["fired"] for alert in report["alerts"]]
     assert {"fires": 1, "seconds": 30.0, "pages": 0} == report["rules"]["Errors"]
+    assert [60.0] == [outage["delays"]["Errors"] for outage in report["outages"]]
 
 
 async def test_an_unreadable_run_is_a_warning(tmp_path: Path) -> None:

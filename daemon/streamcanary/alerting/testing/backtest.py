@@ -16,6 +16,8 @@ from streamcanary.alerting.builtin_rules import RECEIVER_FAILING, RELOAD_FAILED,
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.step import MAX_TICK_GAP, Engine
 from streamcanary.alerting.notify.message import rfc3339
+from streamcanary.alerting.scope import scope_values
+from streamcanary.alerting.testing.outages import OutageAlert, PastOutage, past_outages
 from streamcanary.alerting.testing.replay import Replay, ReplayedNotification
 from streamcanary.model.alerts.incident import Action, Incident
 from streamcanary.model.canary import Canary
@@ -79,7 +81,8 @@ class BacktestReport(Struct, kw_only=True):
 
     ``omitted_alerts`` more alerts are only counted. ``runs`` were replayed; ``unknown_canary_runs`` were not, because
     the configuration does not have their canaries. ``gaps`` are the periods (from, until) without the daemon. Times are
-    seconds since the epoch, or ``None`` if there was no run.
+    seconds since the epoch, or ``None`` if there was no run. ``outages`` are what the listed alerts are about, with the
+    delay of each rule.
     """
 
     start: float | None = None
@@ -89,6 +92,7 @@ class BacktestReport(Struct, kw_only=True):
     gaps: list[tuple[float, float]] = field(default_factory=list)
     alerts: list[BacktestAlert] = field(default_factory=list)
     omitted_alerts: int = 0
+    outages: list[PastOutage] = field(default_factory=list)
     rules: dict[str, RuleTotals] = field(default_factory=dict)
     receivers: dict[str, ReceiverTotals] = field(default_factory=dict)
 
@@ -102,6 +106,7 @@ class BacktestReport(Struct, kw_only=True):
             "gaps": [{"from": rfc3339(start), "until": rfc3339(end)} for start, end in self.gaps],
             "alerts": [alert.to_dict() for alert in self.alerts],
             "omitted": self.omitted_alerts,
+            "outages": [outage.to_dict() for outage in self.outages],
             "rules": msgspec.to_builtins(self.rules),
             "receivers": msgspec.to_builtins(self.receivers),
         }
@@ -122,6 +127,16 @@ class Backtest:
         self._group_wait = config.group_wait
         self._replay: Replay | None = None
         self._open_incidents: dict[str, Incident] = {}
+        self._outage_alerts: list[OutageAlert] = []
+        self._members: dict[tuple[str, str], frozenset[str]] = {}
+        self._watching: dict[str, frozenset[str]] = {}
+        for name, rule in config.all_rules.items():
+            if not rule.measure.counts_failures:
+                continue
+            for value in scope_values(rule, canaries):
+                names = frozenset(canary.name for canary in value.canaries)
+                self._members[name, value.subject] = names
+                self._watching[name] = self._watching.get(name, frozenset()) | names
         self._report = BacktestReport(
             rules={
                 name: RuleTotals()
@@ -160,8 +175,9 @@ class Backtest:
             # pending notifications are sent, and no run counts as missing
             self._replay.skip_to(report.end + max(self._group_wait, MAX_TICK_GAP + 1))
             for incident in self._open_incidents.values():
-                self._add_alert(incident, report.end)
+                self._add_alert(incident, incident, report.end)
             self._open_incidents = {}
+        report.outages = past_outages(self._outage_alerts, self._watching)
         report.alerts.sort(key=lambda alert: (alert.fired, alert.alert, alert.subject))
         return report
 
@@ -177,9 +193,10 @@ class Backtest:
             self._open_incidents[incident.key] = incident
             self._report.rules[incident.rule].fires += incident.opened >= self._since
         elif open_incident is not None:
-            self._add_alert(incident, incident.resolved or incident.opened)
+            self._add_alert(incident, open_incident, incident.resolved or incident.opened)
 
-    def _add_alert(self, incident: Incident, end: float) -> None:
+    def _add_alert(self, incident: Incident, opening: Incident, end: float) -> None:
+        """Add the alert of ``incident``, which was ``opening`` when it fired, until ``end``."""
         if end < self._since:
             return
         seconds = max(0.0, end - max(incident.opened, self._since))
@@ -188,6 +205,20 @@ class Backtest:
             self._report.omitted_alerts += 1
             return
         evidence = incident.evidence
+        if members := self._members.get((incident.rule, incident.subject)):
+            since = opening.evidence.since
+            counted = (*opening.evidence.failing, *evidence.failing)
+            self._outage_alerts.append(
+                OutageAlert(
+                    rule=incident.rule,
+                    canaries=members,
+                    targets=frozenset(self._canaries[name].target for name in members),
+                    failing=tuple(member.name for member in counted) if incident.scope else tuple(members),
+                    began=incident.opened if since is None else min(since, incident.opened),
+                    fired=incident.opened,
+                    end=end,
+                )
+            )
         self._report.alerts.append(
             BacktestAlert(
                 alert=incident.rule,

@@ -9,6 +9,7 @@ import msgspec
 
 from streamcanary.alerting.notify.message import rfc3339
 from streamcanary.alerting.testing.backtest import BacktestAlert, BacktestReport, run_backtest
+from streamcanary.alerting.testing.outages import PastOutage
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.cli.table import format_table
 from streamcanary.model.clock import SystemClock
@@ -19,6 +20,9 @@ from streamcanary.store.history import UnreadableRun
 from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
 
 _MAX_LISTED = 10  # unreadable runs with a warning each
+_MAX_OUTAGES = 50
+_MAX_COLUMNS = 6  # rules in one table
+_MAX_NAMES = 2
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -99,6 +103,7 @@ def _report_lines(report: BacktestReport) -> Iterator[str]:
             yield f"and {report.omitted_alerts} more"
     else:
         yield "no alert would have fired"
+    yield from _outage_lines(report)
     yield ""
     yield from format_table(
         [
@@ -120,6 +125,34 @@ def _report_lines(report: BacktestReport) -> Iterator[str]:
                 ),
             ]
         )
+
+
+def _outage_lines(report: BacktestReport) -> Iterator[str]:
+    """Yield how soon each rule detected each past outage."""
+    shown = report.outages[:_MAX_OUTAGES]
+    names = [name for name in report.rules if any(outage.delays.get(name) is not None for outage in report.outages)]
+    for begin in range(0, len(names), _MAX_COLUMNS):
+        some = names[begin : begin + _MAX_COLUMNS]
+        rows = [("OUTAGE", "LASTED", "CANARIES", *some, "FIRST")]
+        for outage in shown:
+            delays = [_format_delay(outage.delays.get(name)) for name in some]
+            lasted = format_duration(outage.end - outage.began)
+            rows.append((rfc3339(outage.began), lasted, _failing(outage), *delays, outage.first or "-"))
+        yield from ("", *format_table(rows))
+    if not names:
+        return
+    if len(report.outages) > len(shown):
+        yield f"and {len(report.outages) - len(shown)} more; list them with --json"
+    yield "OUTAGE: first failure that an alert is about, and the time from then until each rule fired; - if it did not"
+
+
+def _failing(outage: PastOutage) -> str:
+    names = ", ".join(outage.canaries[:_MAX_NAMES])
+    return f"{names} and {outage.canary_count - _MAX_NAMES} more" if outage.canary_count > _MAX_NAMES else names
+
+
+def _format_delay(seconds: float | None) -> str:
+    return "-" if seconds is None else format_duration(seconds)
 
 
 def _alert_row(alert: BacktestAlert) -> tuple[str, ...]:
