@@ -64,6 +64,12 @@ def test_the_false_pages_are_divided_by_scope_and_then_by_value() -> None:
     assert {"all canaries": 1.0} == {one.subject: one.share for one in scope_values(rule(per="all"), FLEET)}
 
 
+@pytest.mark.parametrize("per", [["canary", "target", "all"], ["model", "region", "canary"], ["target", "provider"]])
+def test_the_shares_of_a_rule_are_all_of_its_false_pages(per: list[str]) -> None:
+    """The shares add up to 1, also where values are left out."""
+    assert pytest.approx(1.0) == sum(value.share for value in scope_values(rule(per=per), FLEET))
+
+
 def test_canaries_with_different_intervals_are_one_stream() -> None:
     """A canary every 30 s and one every 60 s are together a run every 20 s on average."""
     openai, azure = scope_values(rule(per="target"), FLEET)

@@ -135,7 +135,10 @@ def test_egress_down_explains_pooled_alerts() -> None:
     harness = PooledHarness()
     harness.rounds("AB", kind=FaultKind.CONNECT_FAILED)
     harness.rounds("AB", kind=FaultKind.CONNECT_FAILED)
-    assert [("trigger", ["egress"])] == harness.notified()[:1]
+    assert [("trigger", ["egress"])] == harness.notified()
+    harness.rounds("AB", kind=FaultKind.CONNECT_FAILED)
+    harness.wait(120)
+    assert (["a", "b", "egress", "target openai"], []) == (harness.firing(), harness.notified())
 
 
 @pytest.mark.parametrize("scopes", ["canary", "target"])

@@ -33,7 +33,7 @@ _MAX_FIELDS = 10
 _MAX_ALERTS = 15  # three blocks each; Slack accepts 50 blocks
 _MAX_BLOCKS_LENGTH = 12_000  # characters of all blocks; Slack refuses more even if each block is short enough
 _CODE_FACTS = ("request_ids", "trace_ids")
-_LONG_FACTS = ("message", "diagnosis", "reason", "resolves")
+_LONG_FACTS = ("failing", "unaffected", "message", "diagnosis", "reason", "resolves")
 
 
 class Slack(HttpReceiver):
