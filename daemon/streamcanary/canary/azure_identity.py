@@ -28,10 +28,12 @@ _READ_TIMEOUT: Final = 5.0
 _MAX_MESSAGE: Final = 800
 _MAX_CAUSES: Final = 8  # of an error
 _NOT_A_REASON: Final = re.compile(
-    r"(?:Trace ID|Correlation ID|Timestamp):|Attempted credentials:$|To mitigate this issue|Visit https?://",
+    r"(?:Trace ID|Correlation ID|Timestamp):.*|Attempted credentials:$|To mitigate this issue.*"
+    r"|(?:Visit|See the troubleshooting guide[^:]*:) https?://.*"
+    r"|(?<=Credential: )\w+Credential authentication unavailable[.,](?=\s*\S)",
     re.IGNORECASE,
 )
-"""Lines in the errors of ``azure-identity`` that say nothing about the cause."""
+"""Parts of lines in the errors of ``azure-identity`` that say nothing about the cause."""
 _PUBLIC_AUTHORITY: Final = "https://login.microsoftonline.com"
 
 INSTALL: Final = "needs the package azure-identity: pip install 'streamcanary[azure]'"
@@ -260,8 +262,7 @@ def explain_identity_error(error: Exception) -> Exception:
         return error
     if isinstance(error, InvalidProxyUrl):
         return TokenRefused(f"the proxy for the access token is not valid: {error}")
-    lines = [line.strip() for line in str(error).splitlines()]
-    reason = " ".join(line for line in lines if line and not _NOT_A_REASON.match(line))
+    reason = " ".join(" ".join(_NOT_A_REASON.sub("", line) for line in str(error).splitlines()).split())
     text = scrub(reason or type(error).__name__, limit=_MAX_MESSAGE)
     if any(map(_is_temporary, _causes(error))):
         return TokenUnavailable(f"no access token: {text}")
