@@ -9,17 +9,24 @@ from streamcanary.model.config_types.fraction import format_fraction
 def describe_baseline(measure: Measure, baseline: LearnedBaseline) -> str:
     """Return what was learned about ``measure``: ``1.3% of 5,760 runs (at most 1.8%), autocorrelation 0.12``."""
     if isinstance(baseline, LearnedRate):
-        return _describe_rate(baseline)
+        return f"{_describe_rate(baseline)}, {_describe_bursts(baseline)}"
     limits = [limit for limits in baseline.limits.values() for limit in limits]
     low, high = min(limits, default=0.0), max(limits, default=0.0)
-    parts = [_format_limit(measure, low)] if low == high else [_format_limit(measure, each) for each in (low, high)]
-    than = "less" if measure.is_timed else "more"
-    return f"90% take {' to '.join(parts)} or {than}, {_describe_rate(baseline.above)} do not"
+    parts = [_format_limit(measure, each) for each in ((low,) if low == high else (low, high))]
+    usual, worse = ("{} or less", "more") if measure.is_timed else ("{} or more", "less")
+    return (
+        f"90% have {usual.format(' to '.join(parts))}; {_describe_rate(baseline.above)} have {worse}, "
+        f"{_describe_bursts(baseline.above)}"
+    )
 
 
 def _describe_rate(rate: LearnedRate) -> str:
     shown, highest = (format_fraction(round(value, 4)) for value in (rate.rate, rate.upper_bound))
-    return f"{shown} of {rate.total:,} runs (at most {highest}), autocorrelation {rate.autocorrelation:.2f}"
+    return f"{shown} of {rate.total:,} runs (at most {highest})"
+
+
+def _describe_bursts(rate: LearnedRate) -> str:
+    return f"autocorrelation {rate.autocorrelation:.2f}"
 
 
 def _format_limit(measure: Measure, limit: float) -> str:
