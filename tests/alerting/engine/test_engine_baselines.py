@@ -178,8 +178,8 @@ def test_a_baseline_with_too_little_difference_is_not_used() -> None:
     assert len(harness.open_incidents) == 1
 
 
-@pytest.mark.parametrize("limits", [(), (1.0, 2.0), (1.0, 2.0, 3.0, 4.0, 5.0)])
-def test_limits_of_an_impossible_number_are_none(limits: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("limits", [(), (0.0,), (1.0, 2.0), (1.0, 2.0, 3.0, 4.0, 5.0)])
+def test_limits_that_are_impossible_are_none(limits: tuple[float, ...]) -> None:
     """A damaged row makes samples neutral, and nothing fails."""
     harness = started()
     learn(harness, msgspec.structs.replace(VALUES, limits={"chat": limits}))

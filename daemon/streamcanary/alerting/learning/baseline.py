@@ -84,12 +84,13 @@ class LearnedValues(Struct, frozen=True, kw_only=True, tag_field="type", tag="va
     def limit(self, canary: str, at: float) -> float | None:
         """Return the limit of ``canary`` (its identity) at a time in seconds since the epoch; ``None`` if it has none.
 
-        A stored row may be damaged: limits of an impossible number are none.
+        A limit of zero is none: no value is worse than zero by a factor. A stored row may be damaged: limits of an
+        impossible number are none.
         """
         limits = self.limits.get(canary, ())
         if len(limits) == SEASONS:
-            return limits[season_of(at)]
-        return limits[0] if len(limits) == 1 else None
+            return limits[season_of(at)] or None
+        return (limits[0] or None) if len(limits) == 1 else None
 
 
 def season_of(at: float) -> int:

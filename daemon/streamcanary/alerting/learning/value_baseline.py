@@ -75,7 +75,7 @@ class ValueSeries:
         found = []
         for at, value, number in zip(self._times, self._values, self._canaries, strict=True):
             if (limit := values.limit(names[number], at)) is not None:
-                found.append(value / limit if limit else 2.0 * bool(value))
+                found.append(value / limit)
         return found
 
 
