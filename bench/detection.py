@@ -10,6 +10,7 @@ import math
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ from typing import Any
 
 from bench import alerting
 from bench.table import Row
-from streamcanary.alerting.forecast.shapes import STANDARD_SHAPES, RuleDelays, ShapeForecast, forecast_shapes
+from streamcanary.alerting.forecast.shapes import STANDARD_SHAPES, RuleDelays, Shape, ShapeForecast, forecast_shapes
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
 
@@ -48,14 +49,14 @@ _COSTLY_RULES: dict[str, dict[str, Any]] = {
 }
 
 
-def simulate(runs: int = RUNS) -> ShapeForecast:
-    """Return the simulated delays of all :data:`RULES` and standard outages, which takes some ten seconds."""
+def simulate(shapes: Sequence[Shape] = STANDARD_SHAPES) -> ShapeForecast:
+    """Return the simulated delays of all :data:`RULES` and ``shapes``; some ten seconds for the standard outages."""
     canaries = [
         Canary(name=f"canary-{number}", target="openai", provider="openai", model=f"model-{number}", interval=30.0)
         for number in range(8)
     ]
     rules = {name: Rule.model_validate(rule) for name, rule in RULES.items()}
-    return forecast_shapes(rules, canaries, STANDARD_SHAPES, 0.02, runs=runs, work=math.inf)
+    return forecast_shapes(rules, canaries, shapes, 0.02, runs=RUNS, work=math.inf)
 
 
 def interval(delays: RuleDelays) -> tuple[float, float] | None:

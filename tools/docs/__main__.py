@@ -1,4 +1,7 @@
-"""Write the generated pages and dashboards; with ``--check``, write nothing and exit with 1 if a page is stale."""
+"""Write the generated pages and dashboards; with ``--check``, write nothing and exit with 1 if a page is stale.
+
+With ``--times``, also simulate the times of the page about detection, which takes some ten seconds.
+"""
 
 import sys
 from pathlib import Path
@@ -9,6 +12,7 @@ from .client import client_page
 from .config_schema import schema_files
 from .configuration import configuration_page
 from .dashboards import dashboard_files
+from .detection import PAGE, detection_files
 from .examples import examples_page
 from .faults import faults_page
 from .page import Stale
@@ -18,8 +22,10 @@ from .telemetry import telemetry_page
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def pages(root: Path) -> dict[str, str]:
+def pages(root: Path, *, simulate_times: bool = False) -> dict[str, str]:
     """Return the generated pages, dashboards and files of the chart by their path below ``root``.
+
+    The times of the page about detection stay as they are unless ``simulate_times`` is true.
 
     Raises:
         Stale: if one cannot be generated.
@@ -32,6 +38,7 @@ def pages(root: Path) -> dict[str, str]:
         "docs/faults.md": faults_page(),
         "docs/rules.md": rules_page((root / "docs/rules.md").read_text(encoding="utf-8")),
         "docs/telemetry.md": telemetry_page(),
+        **detection_files((root / PAGE).read_text(encoding="utf-8"), simulate_times=simulate_times),
         **dashboard_files(),
         **schema_files(),
         **chart_files(root),
@@ -41,7 +48,7 @@ def pages(root: Path) -> dict[str, str]:
 def main(arguments: list[str], root: Path = ROOT) -> int:
     """Write the changed pages; return 0, or 1 if a page cannot be generated, or with ``--check`` is stale."""
     try:
-        generated = pages(root)
+        generated = pages(root, simulate_times="--times" in arguments)
     except Stale as problem:
         sys.stderr.write(f"{problem}\n")
         return 1

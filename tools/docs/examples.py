@@ -16,6 +16,7 @@ ORDER = (
     "openai.yaml",
     "azure.yaml",
     "openrouter.yaml",
+    "models.yaml",
     "litellm.yaml",
     "vllm.yaml",
     "ollama.yaml",
