@@ -35,7 +35,7 @@ def recorded_runs(days: float, canary: str = "chat") -> list[Outcome]:
     ]
 
 
-TWO_RULES = RULES | {"Longer": {"measure": "duration", "detector": {"type": "shift"}}}
+TWO_RULES = RULES | {"Errors": {"detector": {"type": "spike", "normal": "learned"}}}
 
 
 class Learning:
