@@ -151,6 +151,13 @@ def test_a_picture_that_cannot_be_written_is_exit_code_2(
     assert f"streamcanary: --plot {path}: No such file or directory; give a file that can be written\n" in error
 
 
+def test_a_picture_does_not_replace_another_kind_of_file(configured: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """A file that does not end in ``.svg``, such as the configuration itself, is refused."""
+    config = configured(RULES, every="30s")
+    _, error = checked(capfd, 2, config, "--plot", config)
+    assert f"streamcanary: --plot {config}: the picture is SVG; give a file that ends in .svg\n" == error
+
+
 def test_names_in_the_picture_are_escaped_and_bounded() -> None:
     """Text of the user cannot become markup; of many rules, some are drawn."""
     shape = parse_shape("50% on all")._replace(text="<script>&'\"" * 9)

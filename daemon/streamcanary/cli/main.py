@@ -291,7 +291,8 @@ def _add_rule_commands(verbs: "argparse._SubParsersAction[argparse.ArgumentParse
         "backtest",
         help="Replay recorded runs through the rules",
         description="Replay recorded runs through the rules of a configuration. Print the alerts that would have "
-        "fired, and the notifications of each receiver. A daemon may have the database open.",
+        "fired, how soon each rule detected past outages, and the notifications of each receiver. A daemon may have "
+        "the database open.",
     )
     backtest.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
     backtest.add_argument("--db", type=Path, metavar="FILE", help="Database. Default: store.path of the configuration.")

@@ -22,9 +22,14 @@ def requested_shapes(arguments: argparse.Namespace) -> list[Shape]:
     """Return the shapes that ``arguments`` ask for: the standard ones, those that are written, or none.
 
     Raises:
-        UsageError: if one cannot be read; the message is on stderr.
+        UsageError: if one cannot be read, or the picture has another name than SVG has; the message is on stderr.
     """
     written: Sequence[str] = arguments.shape or ()
+    if arguments.plot and arguments.plot.suffix.lower() != ".svg":
+        print(
+            f"streamcanary: --plot {arguments.plot}: the picture is SVG; give a file that ends in .svg", file=sys.stderr
+        )
+        raise UsageError
     if len(written) > MAX_SHAPES:
         print(f"streamcanary: --shape: {len(written)} shapes; write at most {MAX_SHAPES}", file=sys.stderr)
         raise UsageError
