@@ -10,8 +10,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import ValidationError
 
 from streamcanary.telemetry.config import Convention, TelemetryConfig
-from streamcanary.telemetry.convention_exporter import ConventionExporter
-from streamcanary.telemetry.conventions import convention_attributes
+from streamcanary.telemetry.otlp.convention_exporter import ConventionExporter
+from streamcanary.telemetry.otlp.conventions import convention_attributes
 
 START = 1_800_000_000_000_000_000  # 2027-01-15T08:00:00Z in nanoseconds
 RUN = {

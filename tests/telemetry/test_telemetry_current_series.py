@@ -12,10 +12,10 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.metric_labels import metric_labels
 from streamcanary.telemetry.config import TelemetryConfig
 from streamcanary.telemetry.current_series import series_of
-from streamcanary.telemetry.export_failures import ExportTracker
-from streamcanary.telemetry.exporters import SwappableMetricExporter
+from streamcanary.telemetry.otlp.export_failures import ExportTracker
+from streamcanary.telemetry.otlp.exporters import SwappableMetricExporter
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 from streamcanary.telemetry.providers import Telemetry
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 from support.clock import ManualClock
 
 CHAT = Canary(name="chat", target="t", provider="p", interval=60.0, labels={"tier": "prod"})

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from streamcanary.telemetry.export_failures import ExportTracker
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
+from streamcanary.telemetry.otlp.export_failures import ExportTracker
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 from support.clock import ManualClock
 
 

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from streamcanary.model import names
 from streamcanary.telemetry import logs
 from streamcanary.telemetry.config import TelemetryConfig
-from streamcanary.telemetry.log_export import create_log_handler
+from streamcanary.telemetry.otlp.log_export import create_log_handler
 from streamcanary.telemetry.providers import Telemetry
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -125,7 +125,7 @@ def test_fields_are_bounded(exported):
 @pytest.mark.parametrize(
     "name",
     [
-        "streamcanary.telemetry.export_failures",
+        "streamcanary.telemetry.otlp.export_failures",
         "opentelemetry.sdk._logs",
         "urllib3.connectionpool",
         "grpc._plugin",

@@ -9,10 +9,10 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from streamcanary.model import names
 from streamcanary.telemetry.config import TelemetryConfig
-from streamcanary.telemetry.export_failures import LOSS_REASONS
-from streamcanary.telemetry.partial_success import record_partial_success
+from streamcanary.telemetry.otlp.export_failures import LOSS_REASONS
+from streamcanary.telemetry.otlp.partial_success import record_partial_success
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 from streamcanary.telemetry.providers import Telemetry
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 from support.clock import ManualClock
 from support.servers.otlp import FakeCollector
 

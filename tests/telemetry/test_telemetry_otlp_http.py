@@ -10,9 +10,9 @@ import httpx2
 import pytest
 
 from streamcanary.model.clock import SystemClock
-from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured
-from streamcanary.telemetry.otlp_http import OtlpHttpResult, OtlpHttpTransport
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
+from streamcanary.telemetry.otlp.export_settings import ExportSettings, TelemetryMisconfigured
+from streamcanary.telemetry.otlp.http import OtlpHttpResult, OtlpHttpTransport
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 from support.servers.certificates import AUTHORITY, LOOPBACK, SIGNED_BY_AUTHORITY, server_tls_context
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"

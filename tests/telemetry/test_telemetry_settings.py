@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.telemetry.config import OtlpConfig, TelemetryConfig
-from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, resolve_export_settings
-from streamcanary.telemetry.otlp_http import OtlpHttpTransport
+from streamcanary.telemetry.otlp.export_settings import ExportSettings, TelemetryMisconfigured, resolve_export_settings
+from streamcanary.telemetry.otlp.http import OtlpHttpTransport
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.telemetry.resource import resource_attributes
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
 NOTHING = TelemetryConfig()
 LOCAL = TelemetryConfig(otlp={"endpoint": "http://localhost:4318"})

@@ -38,7 +38,7 @@ from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
 from streamcanary.model.prometheus_names import metric_name as prometheus_name
 from streamcanary.reload.plan import RELOADABLE_KEYS, RESTART_KEYS
 from streamcanary.settings import Settings
-from streamcanary.telemetry.log_export import event_name
+from streamcanary.telemetry.otlp.log_export import event_name
 
 __all__ = [
     "API",

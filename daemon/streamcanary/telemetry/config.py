@@ -62,7 +62,7 @@ class OtlpConfig(BaseModel):
     changes, over gRPC at the start only. ``signals`` are the signals that the endpoint accepts.
 
     ``temporality`` and ``histograms`` default to the standard variables (``None``; see
-    :mod:`streamcanary.telemetry.export_settings`), and without these to ``cumulative`` and ``explicit``.
+    :mod:`streamcanary.telemetry.otlp.export_settings`), and without these to ``cumulative`` and ``explicit``.
     https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/
     """
 

@@ -3,9 +3,9 @@
 import logging
 from typing import TYPE_CHECKING
 
-from streamcanary.telemetry.export_failures import ExportTracker
-from streamcanary.telemetry.export_settings import ExportSettings
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
+from streamcanary.telemetry.otlp.export_failures import ExportTracker
+from streamcanary.telemetry.otlp.export_settings import ExportSettings
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from streamcanary.telemetry.current_series import IsCurrent
-    from streamcanary.telemetry.exporters import SwappableMetricExporter
+    from streamcanary.telemetry.otlp.exporters import SwappableMetricExporter
     from streamcanary.telemetry.prometheus.scraper import MetricsScraper
     from streamcanary.telemetry.prometheus.series import SeriesStore
 
@@ -60,7 +60,8 @@ class MetricPipeline:
         *,
         is_shared: bool,
     ) -> None:
-        from streamcanary.telemetry import exporters, sdk
+        from streamcanary.telemetry import sdk
+        from streamcanary.telemetry.otlp import exporters
 
         aggregations = None
         if is_shared:

@@ -19,13 +19,13 @@ from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.model.content_capture import is_content_captured
 from streamcanary.telemetry.config import SIGNALS, Signal, TelemetryConfig
 from streamcanary.telemetry.current_series import series_of
-from streamcanary.telemetry.export_failures import ExportTracker
-from streamcanary.telemetry.export_settings import ExportSettings, is_sdk_disabled, resolve_export_settings
-from streamcanary.telemetry.losses import observe_losses
 from streamcanary.telemetry.metric_pipeline import MetricPipeline
+from streamcanary.telemetry.otlp.export_failures import ExportTracker
+from streamcanary.telemetry.otlp.export_settings import ExportSettings, is_sdk_disabled, resolve_export_settings
+from streamcanary.telemetry.otlp.losses import observe_losses
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 from streamcanary.telemetry.process_metrics import observe_process
 from streamcanary.telemetry.resource import resource_attributes
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 from streamcanary.telemetry.series_limit import series_limit
 
 if TYPE_CHECKING:
@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from streamcanary.telemetry.exporters import SwappableLogExporter, SwappableMetricExporter, SwappableSpanExporter
-    from streamcanary.telemetry.log_export import LogExportHandler
+    from streamcanary.telemetry.otlp.exporters import (
+        SwappableLogExporter,
+        SwappableMetricExporter,
+        SwappableSpanExporter,
+    )
+    from streamcanary.telemetry.otlp.log_export import LogExportHandler
     from streamcanary.telemetry.prometheus.scraper import MetricsScraper
     from streamcanary.telemetry.runs.store import RunStore
 
@@ -126,7 +130,7 @@ class Telemetry:
                 resource=resource, serves_metrics=serves_metrics, captures_content=captures_content
             )
             return
-        from streamcanary.telemetry import exporters
+        from streamcanary.telemetry.otlp import exporters
 
         conventions = section.conventions
         traces, metrics, logs = settings.traces_endpoint, settings.metrics_endpoint, settings.logs_endpoint
@@ -179,7 +183,7 @@ class Telemetry:
             if self._make_global:
                 trace.set_tracer_provider(self.tracer_provider)
         if prepared.span_exporter is not None:
-            from streamcanary.telemetry import exporters
+            from streamcanary.telemetry.otlp import exporters
 
             self._span_exporter = exporters.SwappableSpanExporter(
                 prepared.span_exporter, self._trackers["traces"], self._sdk_log
@@ -214,7 +218,7 @@ class Telemetry:
         if self._log_exporter is not None:
             self._log_exporter.swap(prepared.log_exporter if prepared else None)
         elif prepared is not None and prepared.log_exporter is not None:
-            from streamcanary.telemetry import exporters, log_export
+            from streamcanary.telemetry.otlp import exporters, log_export
 
             self._log_exporter = exporters.SwappableLogExporter(
                 prepared.log_exporter, self._trackers["logs"], self._sdk_log

@@ -9,7 +9,7 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from streamcanary.telemetry.export_failures import ExportTracker
+from streamcanary.telemetry.otlp.export_failures import ExportTracker
 from streamcanary.telemetry.runs.recorder import RecordAll, RunRecorder
 from streamcanary.telemetry.runs.store import RunStore
 

@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.store.errors import StoreError
     from streamcanary.telemetry import logs
-    from streamcanary.telemetry.export_settings import TelemetryMisconfigured
+    from streamcanary.telemetry.otlp.export_settings import TelemetryMisconfigured
     from streamcanary.transport.proxy import InvalidProxyUrl
     from streamcanary.transport.tls import TlsFileError
 

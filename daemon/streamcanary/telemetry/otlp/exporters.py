@@ -29,13 +29,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
 from streamcanary.telemetry.config import Convention, HistogramAggregation, Temporality
-from streamcanary.telemetry.convention_exporter import ConventionExporter
 from streamcanary.telemetry.current_series import IsCurrent, is_always_current
-from streamcanary.telemetry.export_failures import ExportTracker
-from streamcanary.telemetry.export_settings import ExportSettings, is_loopback
-from streamcanary.telemetry.otlp_http import OtlpHttpTransport, header_values
-from streamcanary.telemetry.partial_success import watch_grpc_responses
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
+from streamcanary.telemetry.otlp.convention_exporter import ConventionExporter
+from streamcanary.telemetry.otlp.export_failures import ExportTracker
+from streamcanary.telemetry.otlp.export_settings import ExportSettings, is_loopback
+from streamcanary.telemetry.otlp.http import OtlpHttpTransport, header_values
+from streamcanary.telemetry.otlp.partial_success import watch_grpc_responses
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 
 
 class SwappableSpanExporter(SpanExporter):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 
 MAX_RESPONSE: Final = 64 * 1024
 """Bytes of a response that are read; it has one number and one message."""

@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from streamcanary.telemetry.config import Convention
-from streamcanary.telemetry.conventions import convention_attributes
+from streamcanary.telemetry.otlp.conventions import convention_attributes
 
 
 class ConventionExporter(SpanExporter):

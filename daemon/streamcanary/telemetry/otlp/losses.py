@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from streamcanary.model import names
-from streamcanary.telemetry.export_failures import ExportTracker
+from streamcanary.telemetry.otlp.export_failures import ExportTracker
 
 
 def observe_losses(meter: Meter, trackers: Sequence[ExportTracker]) -> None:

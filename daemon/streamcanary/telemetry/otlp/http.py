@@ -18,9 +18,9 @@ from opentelemetry.exporter.http.transport._base import BaseHTTPResult, BaseHTTP
 
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.telemetry.config import Signal
-from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, is_loopback
-from streamcanary.telemetry.partial_success import MAX_RESPONSE, record_partial_success
-from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
+from streamcanary.telemetry.otlp.export_settings import ExportSettings, TelemetryMisconfigured, is_loopback
+from streamcanary.telemetry.otlp.partial_success import MAX_RESPONSE, record_partial_success
+from streamcanary.telemetry.otlp.sdk_log_handler import SdkLogHandler
 from streamcanary.transport.connection_settings import ConnectionSettings
 from streamcanary.transport.proxy import InvalidProxyUrl, Proxy, proxy_for
 from streamcanary.transport.response_head import HeadGuard
