@@ -18,11 +18,10 @@ MAX_TEXT: Final = 80
 
 EXAMPLES: Final = "'50% on all', '10m of 100%', '60s of 100% every 5m', '2% to 60% in 30m', or '15% on half'"
 
-_ON = re.compile(r"(.*?)\s+on\s+(.*)")
-_RAMP = re.compile(r"(\S+)\s+to\s+(\S+)\s+in\s+(\S+)")
-_BURST = re.compile(r"(\S+)\s+of\s+(\S+)(?:\s+every\s+(\S+))?")
-_ONE_OF = re.compile(r"one\s+of\s+(\d{1,6})")
-_ONE_SCOPE = re.compile(r"one\s+([a-zA-Z_][a-zA-Z0-9_]*)")
+_RAMP = re.compile(r"(\S+) to (\S+) in (\S+)")
+_BURST = re.compile(r"(\S+) of (\S+)(?: every (\S+))?")
+_ONE_OF = re.compile(r"one of (\d{1,6})")
+_ONE_SCOPE = re.compile(r"one ([a-zA-Z_][a-zA-Z0-9_]*)")
 _WHICH = "write all, half, 25%, one, one of 8, or one of a scope, such as one model, one target or one LABEL"
 
 
@@ -75,8 +74,8 @@ def parse_shape(text: str) -> Shape:
     if len(written) > MAX_TEXT:
         raise ValueError(f"is longer than {MAX_TEXT} characters; write a shape such as {EXAMPLES}")
     lower = written.lower()
-    profile, which = found.groups() if (found := _ON.fullmatch(lower)) else (lower, "all")
-    share, scope = _parse_which(which, written)
+    profile, has_which, which = lower.partition(" on ")
+    share, scope = _parse_which(which if has_which else "all", written)
     shape = _parse_profile(profile)
     return shape._replace(text=written, share=share, scope=scope)
 
