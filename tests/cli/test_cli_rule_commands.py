@@ -4,9 +4,12 @@ import json
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamcanary.alerting.testing.series_notation import parse_values
+from streamcanary.model.alerts.incident import Evidence, Incident
+from streamcanary.model.alerts.row_change import RowChange
 from support.alerting.builders import CHAT, NOON
 from support.programs.daemon import run_command, write_config
 from support.store.builders import open_store
@@ -115,6 +118,24 @@ async def test_a_backtest_prints_alerts_and_totals(tmp_path: Path) -> None:
     [line] = [line for line in result.stdout.splitlines() if line.startswith("Errors ")]
     assert ["Errors", "2", "3m", "0"] == line.split()
     assert "2027-01-15T08:05:00.000Z  6m30s   chat      1m      Errors\n" in result.stdout
+
+
+async def test_a_backtest_compares_with_the_alerts_of_the_daemon(tmp_path: Path) -> None:
+    """An alert in the store is an outage, with the time until the daemon detected it."""
+    config = write_config(tmp_path, {**CONFIG, "store": {"path": "a.db"}})
+    await recorded(tmp_path / "a.db", "ok x10 stalled x5 ok x5")
+    evidence = Evidence(since=NOON + 300)
+    known = Incident(
+        key="k", rule="Two", subject="chat", canary="chat", opened=NOON + 330, resolved=NOON + 480, evidence=evidence
+    )
+    store = open_store(tmp_path / "a.db")
+    await store.commit([RowChange("incidents", "k", msgspec.json.encode(known))], [])
+    await store.close()
+    result = await run_command("backtest", "-c", config)
+    begin = result.stdout.index("OUTAGE ")
+    header, row, *_ = result.stdout[begin:].splitlines()
+    assert ["OUTAGE", "LASTED", "CANARIES", "RECORDED", "Errors", "FIRST"] == header.split()
+    assert ["2027-01-15T08:05:00.000Z", "3m30s", "chat", "30s", "1m", "Errors"] == row.split()
 
 
 async def test_a_backtest_prints_json(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamcanary.model.alerts.incident import Incident
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
 from streamcanary.store import recorded_runs
 from streamcanary.store.history import UnreadableRun
-from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
+from streamcanary.store.recorded_runs import RunsUnreadable, read_incidents, read_runs
 from support.store.builders import make_outcome, open_store
 
 
@@ -116,3 +118,19 @@ async def test_a_locked_store_is_reported(tmp_path: Path, monkeypatch) -> None:
         assert "held\n" == holder.stdout.readline()
         with pytest.raises(RunsUnreadable, match="is locked by another program"):
             list(read_runs(path))
+
+
+async def test_alerts_are_read_without_damaged_rows(tmp_path: Path) -> None:
+    """The reader returns the alerts in the store; a row that is not one is left out."""
+    store = open_store(tmp_path / "a.db")
+    incident = Incident(key="k", rule="Errors", subject="chat", canary="chat", opened=5.0)
+    rows = {"k": msgspec.json.encode(incident), "bad": b"{", "other": b"[]", "missing": b"{}"}
+    await store.commit([RowChange("incidents", key, value) for key, value in rows.items()], [])
+    await store.close()
+    assert [incident] == read_incidents(tmp_path / "a.db")
+
+
+def test_alerts_of_a_missing_store_are_an_error(tmp_path: Path) -> None:
+    """The error says what to give instead."""
+    with pytest.raises(RunsUnreadable, match="there is no database"):
+        read_incidents(tmp_path / "nowhere.db")

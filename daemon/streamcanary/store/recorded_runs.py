@@ -1,10 +1,13 @@
-"""Reads recorded runs in another process than the daemon that records them."""
+"""Reads recorded runs and alerts in another process than the daemon that records them."""
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import msgspec
+
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.errors import StoreError
 from streamcanary.store.history import MAX_RUN_BYTES, RUN_COLUMNS, UnreadableRun, decode_run
@@ -13,6 +16,8 @@ from streamcanary.store.sqlite.error_classification import is_corruption, primar
 from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, stored_version
 
 _ROWS_PER_TRANSACTION = 500  # a longer transaction would keep the daemon from truncating its write-ahead log
+_MAX_INCIDENTS = 10_000
+_INCIDENT = msgspec.json.Decoder(Incident)
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -36,6 +41,28 @@ def read_runs(path: Path, *, limit: int | None = None) -> Iterator[Outcome | Unr
         raise
     except Exception as error:  # noqa: BLE001 - a damaged file can cause almost any error, which the message names
         raise _unreadable_error(path, error) from None
+
+
+def read_incidents(path: Path) -> list[Incident]:
+    """Return the alerts in the store at ``path``: the last one of each key, for a week after it has resolved.
+
+    Rows that cannot be decoded are left out, and so are those after the first 10,000.
+
+    Raises:
+        RunsUnreadable: as :func:`read_runs` does.
+    """
+    found = []
+    try:
+        with closing(_open_database(path)) as connection:
+            query = "SELECT value FROM incidents WHERE length(value) <= ? LIMIT ?"
+            for (value,) in connection.execute(query, (MAX_RUN_BYTES, _MAX_INCIDENTS)):
+                with suppress(msgspec.DecodeError, TypeError):  # a damaged row is not needed
+                    found.append(_INCIDENT.decode(value))
+    except RunsUnreadable:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _unreadable_error(path, error) from None
+    return found
 
 
 def _read_rows(connection: sqlite3.Connection, limit: int | None) -> Iterator[Outcome | UnreadableRun]:

@@ -5,6 +5,7 @@ from msgspec import structs
 from streamcanary.alerting.testing.backtest import BacktestReport, run_backtest
 from streamcanary.alerting.testing.outages import OutageAlert, PastOutage, past_outages
 from streamcanary.alerting.testing.series_notation import parse_values
+from streamcanary.model.alerts.incident import Evidence, Incident, MemberCounts
 from streamcanary.model.outcome import Outcome
 from support.alerting.builders import CHAT, NOON, alerts
 
@@ -103,6 +104,44 @@ def test_an_alert_of_several_targets_joins_their_outages() -> None:
     assert [2, 1] == [len(past_outages(some, watching)) for some in (apart, [*apart, wide])]
 
 
+def test_an_alert_of_the_daemon_is_an_outage_too() -> None:
+    """What the daemon detected, with the rules of that time, is an outage, also if no rule detects it any more."""
+    runs = recorded("ok x20 stalled x2 ok x60", *["ok x82"] * 3)
+    known = Incident(
+        key="k", rule="Former", subject="c0", canary="c0", opened=NOON + 630, resolved=NOON + 700, evidence=Evidence()
+    )
+    others = [
+        structs.replace(known, key="other", canary="gone", subject="gone"),
+        structs.replace(known, key="early", opened=NOON - 9999),
+        structs.replace(known, key="store", canary=None, subject="store", rule="StoreFailing"),
+    ]
+    config = alerts(rules={"Three": RULES["Three"]})
+    [outage] = run_backtest(config, "default", FOUR, runs, recorded=[known, *others]).outages
+    assert (NOON + 630, ("c0",), 0.0, None, None) == (
+        outage.began,
+        outage.canaries,
+        outage.recorded,
+        outage.first,
+        outage.delays["Three"],
+    )
+
+
+def test_the_delay_of_the_daemon_is_beside_that_of_the_rules() -> None:
+    """An alert that the daemon opened, and that a rule opens in the backtest, is one outage."""
+    runs = recorded(*["ok x20 stalled x5 ok x60"] * 4)
+    wide = Incident(
+        key="k",
+        rule="Former",
+        subject="target t",
+        scope="target",
+        opened=NOON + 690,
+        evidence=Evidence(since=NOON + 607, failing=(MemberCounts("c1", 2, 3), MemberCounts("gone", 1, 1))),
+    )
+    [outage] = run_backtest(alerts(rules=RULES), "default", FOUR, runs, recorded=[wide]).outages
+    assert (90.0, 60.0, "Spike") == (outage.recorded, outage.delays["Three"], outage.first)
+    assert ("c0", "c1", "c2", "c3") == outage.canaries
+
+
 def test_an_outage_is_plain_data_with_times_as_text() -> None:
     """The plain form has the times in RFC 3339, the delays in seconds, and the first rule."""
     outage = PastOutage(began=NOON, end=NOON + 90, canaries=("c0",), canary_count=1, delays={"A": 60.0, "B": None})
@@ -113,4 +152,5 @@ def test_an_outage_is_plain_data_with_times_as_text() -> None:
         "canary_count": 1,
         "delays": {"A": 60.0, "B": None},
         "first": "A",
+        "recorded": None,
     } == outage.to_dict()

@@ -115,13 +115,21 @@ class BacktestReport(Struct, kw_only=True):
 class Backtest:
     """Replays runs one by one, in the order in which they ended; :meth:`finish` returns the report.
 
-    Runs before ``since`` (seconds since the epoch) feed the detectors and are not reported.
+    Runs before ``since`` (seconds since the epoch) feed the detectors and are not reported. ``recorded`` are alerts of
+    the daemon, whose outages are reported, too.
     """
 
     def __init__(
-        self, config: AlertsConfig, instance: str, canaries: Sequence[Canary], since: float = -math.inf
+        self,
+        config: AlertsConfig,
+        instance: str,
+        canaries: Sequence[Canary],
+        since: float = -math.inf,
+        recorded: Sequence[Incident] = (),
     ) -> None:
         self._since = since
+        self._recorded = recorded
+        self._rules = config.all_rules
         self._canaries = {canary.name: canary for canary in canaries}
         self._engine = Engine(config, instance, canaries)
         self._group_wait = config.group_wait
@@ -177,6 +185,7 @@ class Backtest:
             for incident in self._open_incidents.values():
                 self._add_alert(incident, incident, report.end)
             self._open_incidents = {}
+            self._add_recorded(report.start, report.end)
         report.outages = past_outages(self._outage_alerts, self._watching)
         report.alerts.sort(key=lambda alert: (alert.fired, alert.alert, alert.subject))
         return report
@@ -205,20 +214,7 @@ class Backtest:
             self._report.omitted_alerts += 1
             return
         evidence = incident.evidence
-        if members := self._members.get((incident.rule, incident.subject)):
-            since = opening.evidence.since
-            counted = (*opening.evidence.failing, *evidence.failing)
-            self._outage_alerts.append(
-                OutageAlert(
-                    rule=incident.rule,
-                    canaries=members,
-                    targets=frozenset(self._canaries[name].target for name in members),
-                    failing=tuple(member.name for member in counted) if incident.scope else tuple(members),
-                    began=incident.opened if since is None else min(since, incident.opened),
-                    fired=incident.opened,
-                    end=end,
-                )
-            )
+        self._add_outage_alert(incident, opening, end)
         self._report.alerts.append(
             BacktestAlert(
                 alert=incident.rule,
@@ -234,6 +230,39 @@ class Backtest:
                 reason=incident.resolve_reason,
             )
         )
+
+    def _add_outage_alert(
+        self, incident: Incident, opening: Incident, end: float, *, is_recorded: bool = False
+    ) -> None:
+        """Add an alert about runs to those of the outages; one of a canary that is not configured is about nothing."""
+        counted = tuple(member.name for member in (*opening.evidence.failing, *incident.evidence.failing))
+        named = counted if incident.scope else (incident.canary,)
+        members = self._members.get(
+            (incident.rule, incident.subject),
+            frozenset(name for name in named if name in self._canaries) if is_recorded else frozenset(),
+        )
+        if not members:
+            return
+        since = opening.evidence.since
+        self._outage_alerts.append(
+            OutageAlert(
+                rule=incident.rule,
+                canaries=members,
+                targets=frozenset(self._canaries[name].target for name in members),
+                failing=tuple(name for name in counted if name in members) if incident.scope else tuple(members),
+                began=incident.opened if since is None else min(since, incident.opened),
+                fired=incident.opened,
+                end=end,
+                is_recorded=is_recorded,
+            )
+        )
+
+    def _add_recorded(self, start: float, end: float) -> None:
+        """Add the alerts of the daemon in the reported period."""
+        for incident in self._recorded:
+            rule = self._rules.get(incident.rule)
+            if start <= incident.opened <= end and (rule is None or rule.measure.counts_failures):
+                self._add_outage_alert(incident, incident, min(incident.resolved or end, end), is_recorded=True)
 
     def _on_notification(self, notification: ReplayedNotification) -> None:
         if notification.at < self._since:
@@ -256,9 +285,13 @@ def run_backtest(
     canaries: Sequence[Canary],
     outcomes: Iterable[Outcome],
     since: float = -math.inf,
+    recorded: Sequence[Incident] = (),
 ) -> BacktestReport:
-    """Return the report of ``outcomes``, in the order in which they ended, from ``since`` (epoch seconds) on."""
-    backtest = Backtest(config, instance, canaries, since)
+    """Return the report of ``outcomes``, in the order in which they ended, from ``since`` (epoch seconds) on.
+
+    ``recorded`` are alerts of the daemon, whose outages are reported, too.
+    """
+    backtest = Backtest(config, instance, canaries, since, recorded)
     for outcome in outcomes:
         backtest.observe(outcome)
     return backtest.finish()

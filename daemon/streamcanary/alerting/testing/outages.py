@@ -20,6 +20,7 @@ class OutageAlert(Struct, frozen=True, kw_only=True):
     """An alert of ``rule`` about ``canaries`` of ``targets``, of which ``failing`` are known to fail.
 
     Its first failure was at ``began``; it ``fired`` then, until ``end``. Times are seconds since the epoch.
+    ``is_recorded`` says that it fired in the daemon, with the rules of that time.
     """
 
     rule: str
@@ -29,13 +30,15 @@ class OutageAlert(Struct, frozen=True, kw_only=True):
     began: float
     fired: float
     end: float
+    is_recorded: bool = False
 
 
 class PastOutage(Struct, frozen=True, kw_only=True):
     """Failures from ``began`` to ``end`` (seconds since the epoch) of ``canaries``, at most :data:`MAX_CANARIES`.
 
     ``delays`` are the seconds from ``began``, the first failure that an alert is about, until each rule fired;
-    ``None`` if it did not.
+    ``None`` if it did not. ``recorded`` are those until the first alert of the daemon, with the rules of that time;
+    ``None`` if the store has no such alert (any more).
     """
 
     began: float
@@ -43,6 +46,7 @@ class PastOutage(Struct, frozen=True, kw_only=True):
     canaries: tuple[str, ...]
     canary_count: int
     delays: dict[str, float | None]
+    recorded: float | None = None
 
     @property
     def first(self) -> str | None:
@@ -59,6 +63,7 @@ class PastOutage(Struct, frozen=True, kw_only=True):
             "canary_count": self.canary_count,
             "delays": self.delays,
             "first": self.first,
+            "recorded": self.recorded,
         }
 
 
@@ -96,7 +101,10 @@ def _outage(alerts: Sequence[OutageAlert], watching: Mapping[str, frozenset[str]
     failing = sorted({name for alert in alerts for name in alert.failing})
     canaries = frozenset().union(*(alert.canaries for alert in alerts))
     fired: dict[str, float] = {}
+    recorded = [alert.fired for alert in alerts if alert.is_recorded]
     for alert in alerts:
+        if alert.is_recorded:
+            continue
         fired[alert.rule] = min(fired.get(alert.rule, alert.fired), alert.fired)
     return PastOutage(
         began=began,
@@ -108,4 +116,5 @@ def _outage(alerts: Sequence[OutageAlert], watching: Mapping[str, frozenset[str]
             for name, watched in watching.items()
             if name in fired or watched & canaries
         },
+        recorded=max(0.0, min(recorded) - began) if recorded else None,
     )

@@ -17,7 +17,7 @@ from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.moment import parse_moment
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.history import UnreadableRun
-from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
+from streamcanary.store.recorded_runs import RunsUnreadable, read_incidents, read_runs
 
 _MAX_LISTED = 10  # unreadable runs with a warning each
 _MAX_OUTAGES = 50
@@ -40,7 +40,9 @@ def main(arguments: argparse.Namespace) -> int:
     runs = unreadable.skip_unreadable(read_runs(arguments.db or settings.store.path))
     before_until = (run for run in runs if run.started < until)
     try:
-        report = run_backtest(settings.alerts, settings.member_instance, settings.to_canaries(), before_until, since)
+        recorded = read_incidents(arguments.db or settings.store.path)
+        canaries = settings.to_canaries()
+        report = run_backtest(settings.alerts, settings.member_instance, canaries, before_until, since, recorded)
     except RunsUnreadable as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
@@ -131,19 +133,23 @@ def _outage_lines(report: BacktestReport) -> Iterator[str]:
     """Yield how soon each rule detected each past outage."""
     shown = report.outages[:_MAX_OUTAGES]
     names = [name for name in report.rules if any(outage.delays.get(name) is not None for outage in report.outages)]
-    for begin in range(0, len(names), _MAX_COLUMNS):
+    has_recorded = any(outage.recorded is not None for outage in report.outages)
+    for begin in range(0, len(names) or len(shown[:1]), _MAX_COLUMNS):
         some = names[begin : begin + _MAX_COLUMNS]
-        rows = [("OUTAGE", "LASTED", "CANARIES", *some, "FIRST")]
+        rows = [("OUTAGE", "LASTED", "CANARIES", *(["RECORDED"] if has_recorded else []), *some, "FIRST")]
         for outage in shown:
-            delays = [_format_delay(outage.delays.get(name)) for name in some]
+            delays = [_format_delay(outage.recorded)] if has_recorded else []
+            delays += [_format_delay(outage.delays.get(name)) for name in some]
             lasted = format_duration(outage.end - outage.began)
             rows.append((rfc3339(outage.began), lasted, _failing(outage), *delays, outage.first or "-"))
         yield from ("", *format_table(rows))
-    if not names:
+    if not shown:
         return
     if len(report.outages) > len(shown):
         yield f"and {len(report.outages) - len(shown)} more; list them with --json"
     yield "OUTAGE: first failure that an alert is about, and the time from then until each rule fired; - if it did not"
+    if has_recorded:
+        yield "RECORDED: the same for the first alert of the daemon, with the rules of that time"
 
 
 def _failing(outage: PastOutage) -> str:
