@@ -160,7 +160,15 @@ class Settings(BaseSettings):
                 "alive; remove it: the alerts FleetSilent and FleetAbsent of streamcanary rules --fleet tell of members"
             )
             yield ConfigIssue(("heartbeat",), message)
-        if self.telemetry.content and self.web.bearer_token is None and not is_loopback(self.web.host):
+        if not self.web.enabled and self.telemetry.otlp is None and not self.alerts.receivers:
+            message = "the results go nowhere: add telemetry.otlp or a receiver, or remove enabled: false for /metrics"
+            yield ConfigIssue(("web", "enabled"), message)
+        if (
+            self.telemetry.content
+            and self.web.enabled
+            and self.web.bearer_token is None
+            and not is_loopback(self.web.host)
+        ):
             message = "anyone who reaches web.host can read prompts and answers; set web.token_file, or remove it"
             yield ConfigIssue(("telemetry", "content"), message)
 

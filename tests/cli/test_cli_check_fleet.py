@@ -77,6 +77,15 @@ def test_no_receiver_is_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture
     assert [] == err
 
 
+def test_a_daemon_without_a_web_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said what that means; it is a warning if the results of canaries go nowhere else."""
+    telemetry = {"otlp": {"endpoint": "http://127.0.0.1:9"}}
+    out, err = check(tmp_path, capsys, web={"enabled": False}, telemetry=telemetry)
+    assert (True, []) == ("web        disabled: no port, and so no health endpoints, API and /metrics" in out, err)
+    out, [line] = check(tmp_path, capsys, web={"enabled": False})
+    assert "web.enabled: the results go nowhere: add telemetry.otlp or a receiver" in line
+
+
 def test_a_heartbeat_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One member that is alive would keep the heartbeat of all."""
     _, [line] = check(tmp_path, capsys, heartbeat={"url": "http://127.0.0.1:9/ping"})

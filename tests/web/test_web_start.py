@@ -59,6 +59,17 @@ async def test_a_server_that_shares_its_ports_does_not_wait_for_them(
     assert "it is not tried again" in vars(caplog.records[0])["hint"]
 
 
+async def test_a_server_that_is_not_enabled_listens_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    """Its port stays free, and nothing is logged: it is no failure."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with caplog.at_level(logging.INFO, "streamcanary"):
+        async with WebServer(WebConfig(enabled=False, port=port), health_routes({})) as server:
+            assert server.address is None
+            socket.create_server(("127.0.0.1", port)).close()
+    assert [] == caplog.records
+
+
 async def test_a_server_that_has_not_started_can_be_stopped(taken: socket.socket) -> None:
     """Stopping ends the attempts."""
     port = taken.getsockname()[1]

@@ -18,6 +18,7 @@ _MAPS: Final = (
 
 RESTART_KEYS: Final = (
     ("store",),
+    ("web", "enabled"),
     ("web", "host"),
     ("web", "port"),
     ("web", "liveness_file"),

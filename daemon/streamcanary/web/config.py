@@ -23,11 +23,13 @@ class WebConfig(BaseModel):
     address can change state. Requests to the API must have a known ``Host``: a name of loopback, ``host``, the address
     that the client has connected to, or one of ``allowed_hosts``. The health endpoints need neither.
 
-    ``liveness_file`` is renewed every few seconds, for a liveness probe that cannot reach the port.
+    ``liveness_file`` is renewed every few seconds, for a liveness probe that cannot reach the port. It does not need the
+    server: with ``enabled: false`` the daemon listens nowhere, so it cannot take a port from another container of its pod.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    enabled: bool = True
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9465
     token: Annotated[Secret, AfterValidator(_check_length)] | None = None

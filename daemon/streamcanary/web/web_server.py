@@ -23,7 +23,7 @@ RETRY_DELAYS: Final = (1.0, 60.0)
 
 
 class WebServer:
-    """Serves ``routes`` while the context is entered.
+    """Serves ``routes`` while the context is entered; nothing, and on no port, if ``config`` is not ``enabled``.
 
     ``address`` is the bound host and port. If the address cannot be bound, canaries run without the server: ``address``
     is ``None``, ``web server start failed`` is logged, and ``streamcanary.web.listening`` is 0. Binding is tried again
@@ -51,7 +51,7 @@ class WebServer:
         self.address: tuple[str, int] | None = None
 
     async def __aenter__(self) -> Self:
-        if (error := await self._start()) is None:
+        if not self._config.enabled or (error := await self._start()) is None:
             return self
         again = "it is tried again" if self._retry else "it is not tried again, so as not to take the port from others"
         _log.warning(

@@ -132,6 +132,8 @@ def _report_lines(
     yield from _budget_line(settings)
     yield f"store      {settings.store.path}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
+    if not settings.web.enabled:
+        yield "web        disabled: no port, and so no health endpoints, API and /metrics"
     binding_count = sum(  # with the gauge of the base rate, if it is learned
         len(scope_values(rule, canaries.values())) * (1 + rule.detector.learns)
         for name, rule in alerts.all_rules.items()
