@@ -13,7 +13,7 @@ MAX_SPEED: Final = 10_000.0
 
 
 class Measure(StrEnum):
-    """The property of a run that a rule evaluates. See the table in :mod:`streamcanary.alerting.engine.samples`."""
+    """The property of a run that a rule evaluates. The table is in ``engine/evaluation/samples.py``."""
 
     ERRORS = "errors"
     FIRST_ATTEMPTS = "first_attempts"

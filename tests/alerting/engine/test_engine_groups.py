@@ -1,6 +1,6 @@
 """Test groups: simultaneous failures are one notification, changes are batched, and resolves are immediate."""
 
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import Started, StoreFailed
 from streamcanary.alerting.notify.delivery.result import Refused, Retry
 from streamcanary.model.alerts.incident import MAX_MEMBERS, Action

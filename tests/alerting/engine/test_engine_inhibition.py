@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import RunFinished, Tick
 from streamcanary.alerting.notify.delivery.result import Refused, Retry
 from streamcanary.model.canary import Canary

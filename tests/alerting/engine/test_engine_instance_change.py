@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import Started, StateReceiverReported, StoreFailed, StoreRecovered
 from streamcanary.alerting.notify.delivery.result import Refused
 from support.alerting.builders import EngineHarness, alerts, bad, good, webhook_config

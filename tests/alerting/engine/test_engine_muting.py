@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import RunFinished, SilenceCreated, SilenceDeleted, Started, Tick
 from streamcanary.alerting.maintenance import Maintenance
 from streamcanary.model.alerts.silence import Silence

@@ -5,10 +5,10 @@ from typing import Any
 import msgspec
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.grouping import notification_queue
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import SendFinished, SendStarted, Started, StateReceiverReported, Tick
-from streamcanary.alerting.engine.reconciliation import UNREADABLE_REASON
+from streamcanary.alerting.engine.recovery.reconciliation import UNREADABLE_REASON
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry

@@ -1,6 +1,6 @@
 """Test ``ReceiverFailing``, and the delivery of parked notifications after the receiver recovers."""
 
-from streamcanary.alerting.engine import notification_queue
+from streamcanary.alerting.engine.grouping import notification_queue
 from streamcanary.alerting.engine.inputs import SendFinished, Started
 from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry
 from support.alerting.builders import EngineHarness, alerts, bad, good, webhook_config

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from streamcanary.alerting.engine.inputs import RunFinished, Started, StoreFailed, StoreRecovered, Tick
-from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
+from streamcanary.alerting.engine.recovery.reconciliation import RECONCILED_REASON
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetState, OutcomeKind
 from support.alerting.builders import (

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import RunFinished, SilenceCreated, Started, StoreFailed, Tick
-from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
+from streamcanary.alerting.engine.recovery.reconciliation import RECONCILED_REASON
 from streamcanary.alerting.engine.state import TABLES, State
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary

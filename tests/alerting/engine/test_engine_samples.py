@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.engine.samples import Sample, sample_of
+from streamcanary.alerting.engine.evaluation.samples import Sample, sample_of
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed

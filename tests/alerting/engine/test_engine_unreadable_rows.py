@@ -7,7 +7,7 @@ import pytest
 
 from streamcanary.alerting.engine.inputs import SilenceCreated, Started, Tick
 from streamcanary.alerting.engine.keys import notification_id
-from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
+from streamcanary.alerting.engine.recovery.reconciliation import RECONCILED_REASON
 from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.notify.delivery.result import Retry
 from streamcanary.model.alerts.incident import Action

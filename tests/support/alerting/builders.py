@@ -3,8 +3,8 @@
 from typing import Any
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.former_keys import former_keys
+from streamcanary.alerting.engine.grouping import notification_queue
 from streamcanary.alerting.engine.inputs import Input, RunFinished, SendFinished, SendStarted, Tick
 from streamcanary.alerting.engine.state import TABLES, State
 from streamcanary.alerting.engine.step import Engine

@@ -11,7 +11,8 @@ from streamcanary.alerting.builtin_rules import (
     STORE_FAILING,
 )
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.evaluation.reachability import UNREACHABLE_FAULTS
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import (
     ConfigAccepted,
     ConfigReloaded,
@@ -22,8 +23,7 @@ from streamcanary.alerting.engine.inputs import (
     StateReceiverReported,
     StoreRecovered,
 )
-from streamcanary.alerting.engine.reachability import UNREACHABLE_FAULTS
-from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
+from streamcanary.alerting.engine.recovery.reconciliation import RECONCILED_REASON
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.notify.delivery.result import Accepted

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from streamcanary.alerting.engine.keys import incident_key
-from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
+from streamcanary.alerting.engine.recovery.reconciliation import RECONCILED_REASON
 from streamcanary.alerting.notify.message import Alert, Message, render_alert
 from streamcanary.model.alerts.incident import Action, Evidence, Incident
 from support.alerting.builders import NOON, a_message

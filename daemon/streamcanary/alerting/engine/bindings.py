@@ -14,7 +14,7 @@ from streamcanary.alerting.builtin_rules import (
     STORE_FAILING,
 )
 from streamcanary.alerting.detectors import Cusum, NoData, StreamDetector
-from streamcanary.alerting.engine.inhibition import Inhibition
+from streamcanary.alerting.engine.grouping.inhibition import Inhibition
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
 from streamcanary.alerting.rules import Rule

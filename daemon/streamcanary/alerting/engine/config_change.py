@@ -6,7 +6,7 @@ import msgspec
 
 from streamcanary.alerting.builtin_rules import DAEMON_RULES, RECEIVER_FAILING
 from streamcanary.alerting.engine.bindings import Binding, Bindings
-from streamcanary.alerting.engine.groups import Groups
+from streamcanary.alerting.engine.grouping.groups import Groups
 from streamcanary.alerting.engine.state import Draft
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.alerts.incident import Incident

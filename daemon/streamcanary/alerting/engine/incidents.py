@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from streamcanary.alerting.engine.bindings import Bindings
-from streamcanary.alerting.engine.groups import Groups
+from streamcanary.alerting.engine.grouping.groups import Groups
 from streamcanary.alerting.engine.state import Draft
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.alerts.incident import Incident

@@ -8,10 +8,10 @@ from msgspec import Struct, field
 
 from streamcanary.alerting.detectors import DetectorState
 from streamcanary.alerting.detectors.base import FailureCounts
-from streamcanary.alerting.engine.assumed_firing import AssumedFiring
-from streamcanary.alerting.engine.evidence import EvidenceLog
-from streamcanary.alerting.engine.members import Members
-from streamcanary.alerting.engine.reachability import Reachability
+from streamcanary.alerting.engine.evaluation.evidence import EvidenceLog
+from streamcanary.alerting.engine.evaluation.members import Members
+from streamcanary.alerting.engine.evaluation.reachability import Reachability
+from streamcanary.alerting.engine.recovery.assumed_firing import AssumedFiring
 from streamcanary.alerting.learning.baseline import LearnedBaseline, RequestSince
 from streamcanary.model.alerts.incident import Action, Group, Incident, Notification, NotificationState
 from streamcanary.model.alerts.row_change import RowChange, StateTable
@@ -182,7 +182,7 @@ class Draft:
 
     @property
     def baselines(self) -> Mapping[str, LearnedBaseline | RequestSince]:
-        """What was learned, with the changes of this step: see :mod:`streamcanary.alerting.engine.baselines`."""
+        """What was learned, with the changes of this step; see ``evaluation/baselines.py``."""
         return self._tables.get("baselines", self._state.baselines)
 
     def put(self, value: Incident | Group | Notification | Silence) -> None:

@@ -11,8 +11,6 @@ from streamcanary.alerting.builtin_rules import (
     STORE_FAILING,
 )
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.baselines import adapt_baselines, put_learned
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.config_change import (
     orphan_reason,
@@ -21,8 +19,11 @@ from streamcanary.alerting.engine.config_change import (
     remove_stale_rows,
     restart_missing_runs,
 )
+from streamcanary.alerting.engine.evaluation.baselines import adapt_baselines, put_learned
+from streamcanary.alerting.engine.evaluation.runs import RunEvaluator
 from streamcanary.alerting.engine.former_keys import FormerKeys
-from streamcanary.alerting.engine.groups import Groups
+from streamcanary.alerting.engine.grouping import notification_queue
+from streamcanary.alerting.engine.grouping.groups import Groups
 from streamcanary.alerting.engine.incidents import Incidents
 from streamcanary.alerting.engine.inputs import (
     BaselinesLearned,
@@ -43,8 +44,7 @@ from streamcanary.alerting.engine.inputs import (
     StoreRecovered,
     Tick,
 )
-from streamcanary.alerting.engine.reconciliation import Reconciler
-from streamcanary.alerting.engine.runs import RunEvaluator
+from streamcanary.alerting.engine.recovery.reconciliation import Reconciler
 from streamcanary.alerting.engine.state import Draft, State
 from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Retry
 from streamcanary.model.alerts.incident import Evidence

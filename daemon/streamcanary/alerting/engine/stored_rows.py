@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.alerting.detectors.ratio import WindowSample
-from streamcanary.alerting.engine.reachability import Reachability
+from streamcanary.alerting.engine.evaluation.reachability import Reachability
 from streamcanary.alerting.engine.state import TABLES, BindingState, State
 from streamcanary.alerting.learning.baseline import LearnedBaseline, RequestSince
 from streamcanary.model.alerts.incident import Group, Incident, Notification

@@ -7,7 +7,7 @@ import msgspec
 
 from streamcanary.alerting.detectors import NoData, SampleDetector, SampleStream, Shift, Spike
 from streamcanary.alerting.engine.bindings import Binding
-from streamcanary.alerting.engine.samples import Sample, adverse_value, sample_of
+from streamcanary.alerting.engine.evaluation.samples import Sample, adverse_value, sample_of
 from streamcanary.alerting.learning.base_rate import CusumSteps, estimate_base_rate
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate
 from streamcanary.alerting.learning.failure_series import FailureSeries

@@ -205,7 +205,7 @@ def _blame_matchers(rule: Rule) -> list[str]:
     """Return the matchers of faults that are bad for ``rule``; a failed run without a fault also matches.
 
     A run that was cancelled, or that the client delayed, is never bad
-    (:func:`streamcanary.alerting.engine.samples.sample_of`).
+    (:func:`streamcanary.alerting.engine.evaluation.samples.sample_of`).
     """
     selected = [blame.value for blame in Blame if blame in rule.blame]
     excluded = sorted(kind.value for kind in CALLER_FAULTS)

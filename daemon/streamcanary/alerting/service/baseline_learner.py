@@ -9,8 +9,8 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from streamcanary.alerting.engine.baselines import requests_since
 from streamcanary.alerting.engine.bindings import Bindings
+from streamcanary.alerting.engine.evaluation.baselines import requests_since
 from streamcanary.alerting.engine.inputs import BaselinesLearned
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.learning.baseline import LearnedBaseline

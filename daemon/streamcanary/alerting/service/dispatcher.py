@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.grouping import notification_queue
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import Input, SendFinished, SendStarted, StateReceiverReported
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.notify.delivery.rate_limit import RateLimiter

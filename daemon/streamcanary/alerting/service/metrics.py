@@ -8,7 +8,7 @@ from opentelemetry import metrics
 
 from streamcanary import __version__
 from streamcanary.alerting.builtin_rules import RECEIVER_FAILING
-from streamcanary.alerting.engine.baselines import learned_baseline
+from streamcanary.alerting.engine.evaluation.baselines import learned_baseline
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.scope import ScopeValue

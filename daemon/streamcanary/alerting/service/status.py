@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine.baselines import learned_baseline
 from streamcanary.alerting.engine.bindings import Binding
-from streamcanary.alerting.engine.muting import Muter
+from streamcanary.alerting.engine.evaluation.baselines import learned_baseline
+from streamcanary.alerting.engine.grouping.muting import Muter
 from streamcanary.alerting.engine.state import Draft, State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.learning.description import describe_baseline

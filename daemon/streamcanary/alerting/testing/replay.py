@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
-from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.grouping import notification_queue
+from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import BaselinesLearned, Input, RunFinished, SendFinished, SendStarted, Tick
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine

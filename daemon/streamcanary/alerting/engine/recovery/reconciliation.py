@@ -13,12 +13,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streamcanary.alerting.builtin_rules import RECEIVER_FAILING, RELOAD_FAILED, STORE_FAILING
-from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.bindings import Bindings
-from streamcanary.alerting.engine.groups import Groups
+from streamcanary.alerting.engine.evaluation.reachability import Reachability
+from streamcanary.alerting.engine.grouping import notification_queue
+from streamcanary.alerting.engine.grouping.groups import Groups
 from streamcanary.alerting.engine.keys import notification_id
-from streamcanary.alerting.engine.reachability import Reachability
+from streamcanary.alerting.engine.recovery.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.state import BindingState, Draft
 from streamcanary.model.alerts.incident import Action, Evidence, Group, Incident
 from streamcanary.model.alerts.row_change import StateTable

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.alerting.detectors.base import FailureCounts
-from streamcanary.alerting.engine.samples import first_attempt_fault, measured_value
+from streamcanary.alerting.engine.evaluation.samples import first_attempt_fault, measured_value
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.alerts.incident import Evidence

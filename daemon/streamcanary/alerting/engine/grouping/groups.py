@@ -12,10 +12,10 @@ import msgspec
 
 from streamcanary.alerting.builtin_rules import DAEMON_RULES, RECEIVER_FAILING
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.inhibition import Inhibition
+from streamcanary.alerting.engine.grouping import notification_queue
+from streamcanary.alerting.engine.grouping.inhibition import Inhibition
+from streamcanary.alerting.engine.grouping.muting import Muter
 from streamcanary.alerting.engine.keys import group_key
-from streamcanary.alerting.engine.muting import Muter
 from streamcanary.alerting.engine.state import Draft
 from streamcanary.alerting.routing import route_for
 from streamcanary.model.alerts.incident import Group, Incident

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from streamcanary.alerting.engine.samples import answering_model
+from streamcanary.alerting.engine.evaluation.samples import answering_model
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind

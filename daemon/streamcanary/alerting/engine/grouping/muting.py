@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 
-from streamcanary.alerting.engine.inhibition import Inhibition, Inhibitors
+from streamcanary.alerting.engine.grouping.inhibition import Inhibition, Inhibitors
 from streamcanary.alerting.engine.keys import notification_id
 from streamcanary.alerting.engine.state import Draft
 from streamcanary.alerting.maintenance import Maintenance

@@ -7,9 +7,13 @@ import msgspec
 from streamcanary.alerting.builtin_rules import BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN
 from streamcanary.alerting.detectors import StreamDetector
 from streamcanary.alerting.engine.bindings import Binding, Bindings
+from streamcanary.alerting.engine.evaluation.reachability import (
+    detect_egress_outage,
+    update_reachability,
+    with_previous_model,
+)
+from streamcanary.alerting.engine.evaluation.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, adverse_value, sample_of
 from streamcanary.alerting.engine.incidents import Incidents
-from streamcanary.alerting.engine.reachability import detect_egress_outage, update_reachability, with_previous_model
-from streamcanary.alerting.engine.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, adverse_value, sample_of
 from streamcanary.alerting.engine.state import BindingState, Draft
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetState, Outcome

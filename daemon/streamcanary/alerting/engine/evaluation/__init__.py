@@ -1,0 +1,1 @@
+"""From runs to incidents: samples, evidence, what is learned, and reachability."""

@@ -1,0 +1,1 @@
+"""From incidents to notifications: groups, muting, and the queue of each receiver."""

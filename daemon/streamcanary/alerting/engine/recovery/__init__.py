@@ -1,0 +1,1 @@
+"""What alerts may have fired before a data loss, and how their receivers get the resolve."""
