@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,6 +128,10 @@ class Settings(BaseSettings):
 
     def to_canaries(self) -> tuple[Canary, ...]:
         """Return the canaries as values for the other packages."""
+        return self._canary_values
+
+    @cached_property
+    def _canary_values(self) -> tuple[Canary, ...]:
         return tuple(
             spec.to_canary(name, self.targets[spec.target], members=self.replicas)
             for name, spec in self.canaries.items()

@@ -29,8 +29,8 @@ MAX_VALUES = 500_000
 """Values in a file: more than twice those of 10,000 ordinary canaries."""
 MAX_ALIASED_VALUES = 50_000
 """Values that aliases add: a small file can expand to a large tree."""
-LARGE_SIZE = 128 * 1024
-"""Characters above which a file is read with libyaml: smaller ones take less than two seconds without."""
+LARGE_SIZE = 32 * 1024
+"""Characters above which a file is read with libyaml: smaller ones take less than half a second without."""
 _MAX_NODES = 2 * MAX_VALUES  # keys and values
 
 _CORE = "tag:yaml.org,2002:"

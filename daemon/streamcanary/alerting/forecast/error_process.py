@@ -25,21 +25,27 @@ class ErrorProcess(NamedTuple):
 
     def gap(self, random: Random) -> int:
         """Return a random number of runs from a bad run to the next bad one, or to the one before."""
+        scale, after_bad = _gap_constants(*self)
         if not self.autocorrelation:
-            return self.gap_after_good(random)
-        _, after_bad = bad_probabilities(*self)
+            return 1 + int(math.log(1 - random.random()) * scale)
         return 1 if random.random() < after_bad else 1 + self.gap_after_good(random)
 
     def gap_after_good(self, random: Random) -> int:
         """Return a random number of runs from a good run to the next bad one, or to the one before."""
-        after_good, _ = bad_probabilities(*self)
-        return 1 + int(math.log(1 - random.random()) / math.log1p(-after_good))
+        return 1 + int(math.log(1 - random.random()) * _gap_constants(*self)[0])
 
     def first_gap(self, random: Random) -> int:
         """Return a random number of runs until the first bad one, where nothing is known of the run before."""
         if self.autocorrelation and random.random() < self.rate:
             return 1
         return self.gap_after_good(random) + bool(self.autocorrelation)
+
+
+@lru_cache(maxsize=256)
+def _gap_constants(rate: float, autocorrelation: float) -> tuple[float, float]:
+    """Return the factor of an exponential gap after a good run, and the probability of a bad run after a bad one."""
+    after_good, after_bad = bad_probabilities(rate, autocorrelation)
+    return 1 / math.log1p(-after_good), after_bad
 
 
 class FullWindow(Protocol):
