@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from support.programs.sidecar_chart import COMPONENT, SIDECAR, kustomize, pod_sp
 
 pytestmark = pytest.mark.real("kubectl")
 
-ENV_OF_VALUES = {"STREAMCANARY_FLEET__REPLICAS", "OTEL_EXPORTER_OTLP_ENDPOINT"}
-"""Variables in which the chart has values; with Kustomize they are in the configuration."""
+ENV_OF_VALUES = {"STREAMCANARY_FLEET__REPLICAS", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME"}
+"""Variables in which the chart has values; with Kustomize they are in the configuration, and in a label of the pod."""
 
 APPLICATION: dict[str, Any] = {
     "apiVersion": "apps/v1",
@@ -63,7 +64,8 @@ def test_the_container_is_that_of_the_chart(application: Path, tmp_path: Path) -
     )
     of_component = build(tmp_path)
     expected, actual = sidecar_of(of_chart), sidecar_of(of_component)
-    expected["env"] = [each for each in expected["env"] if each["name"] not in ENV_OF_VALUES]
+    for container in (expected, actual):
+        container["env"] = [each for each in container["env"] if each["name"] not in ENV_OF_VALUES]
     assert expected == actual
     volumes = [each for each in pod_spec_of(of_chart)["volumes"] if each["name"].startswith(SIDECAR)]
     added = [each for each in pod_spec_of(of_component)["volumes"] if each["name"].startswith(SIDECAR)]
@@ -78,6 +80,7 @@ def test_the_scraped_container_is_that_of_the_chart(application: Path, tmp_path:
     values = {
         "metrics": {"scrape": True, "tokenSecret": {"name": "streamcanary-sidecar", "key": "web-token"}},
         "podMonitor": {"enabled": True, "matchLabels": {"streamcanary": "sidecar"}},
+        "otlp": {"endpoint": ""},
     }
     of_chart = rendered(tmp_path, values={"streamcanary-sidecar": values}, chart=application)
     of_component = build(tmp_path, APPLICATION, "helm/kustomize/monitoring")
@@ -88,10 +91,12 @@ def test_the_scraped_container_is_that_of_the_chart(application: Path, tmp_path:
     }  # the chart has a Secret of its own for it
     variables = {each.pop("name"): each for each in expected["env"]}
     assert {name: variables[name] for name in variables if name not in ENV_OF_VALUES} | token == {
-        each.pop("name"): each for each in actual["env"]
+        each.pop("name"): each for each in actual["env"] if each["name"] not in ENV_OF_VALUES
     }
-    spec = object_of(of_chart, "PodMonitor", "canary-streamcanary-sidecar")["spec"]
-    assert spec == object_of(of_component, "PodMonitor", "streamcanary-sidecar")["spec"]
+    spec = object_of(of_chart, "PodMonitor", "canary-shop-streamcanary-sidecar")["spec"]
+    monitor = object_of(of_component, "PodMonitor", "streamcanary-sidecar")["spec"]
+    [relabeling] = monitor["podMetricsEndpoints"][0].pop("relabelings")
+    assert (spec, "job") == (monitor, relabeling["targetLabel"])
 
 
 @pytest.mark.real("promtool")
@@ -120,7 +125,41 @@ def test_other_workloads_get_the_sidecar(kind: str, tmp_path: Path) -> None:
     [workload] = [each for each in build(tmp_path, APPLICATION | {"kind": kind}) if each["kind"] != "ConfigMap"]
     assert kind == workload["kind"]
     names = [each["name"] for each in workload["spec"]["template"]["spec"]["initContainers"]]
-    assert [SIDECAR, "migrate"] == names
+    assert ["migrate", SIDECAR] == names
+
+
+@pytest.mark.parametrize("components", [(), ("helm/kustomize/monitoring",)])
+def test_the_sidecar_is_the_last_init_container(components: tuple[str, ...], tmp_path: Path) -> None:
+    """It starts after those of the application, such as a proxy, and is the only one if there are none."""
+    plain = json.loads(json.dumps(APPLICATION))
+    containers = plain["spec"]["template"]["spec"].pop("initContainers")
+    for number, before in enumerate(([], containers, [*containers, {"name": "proxy", "restartPolicy": "Always"}])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if before:
+            plain["spec"]["template"]["spec"]["initContainers"] = before
+        names = [each["name"] for each in pod_spec_of(build(folder, plain, *components))["initContainers"]]
+        assert [*(each["name"] for each in before), SIDECAR] == names
+
+
+def test_a_label_of_the_pod_tells_applications_apart(tmp_path: Path) -> None:
+    """Over OTLP, ``app.kubernetes.io/name`` is the name of the service, so two applications have two jobs."""
+    env = {each["name"]: each for each in sidecar_of(build(tmp_path))["env"]}
+    path = "metadata.labels['app.kubernetes.io/name']"
+    assert {"fieldRef": {"fieldPath": path}} == env["OTEL_SERVICE_NAME"]["valueFrom"]
+
+
+def test_the_job_of_a_scraped_pod_is_that_over_otlp(tmp_path: Path) -> None:
+    """It is NAMESPACE/LABEL; a pod without the label keeps the job of the PodMonitor."""
+    monitor = object_of(build(tmp_path, APPLICATION, "helm/kustomize/monitoring"), "PodMonitor", "streamcanary-sidecar")
+    [rule] = monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
+    pods = ({"namespace": "prod", "pod_label_app_kubernetes_io_name": name} for name in ("shop", "search", ""))
+    jobs = []
+    for pod in pods:
+        joined = rule["separator"].join(pod[each.removeprefix("__meta_kubernetes_")] for each in rule["sourceLabels"])
+        found = re.fullmatch(rule["regex"], joined)
+        jobs.append(found[1] if found else None)
+    assert ["prod/shop", "prod/search", None] == jobs
 
 
 def test_a_workload_without_the_label_gets_no_sidecar(tmp_path: Path) -> None:

@@ -82,6 +82,22 @@ def test_a_literal_secret_is_refused(config: dict[str, Any], key: str, tmp_path:
     assert SECRET not in result.stderr
 
 
+@pytest.mark.parametrize(("config", "key"), LITERAL.values(), ids=list(LITERAL))
+def test_the_chart_of_the_sidecar_refuses_it_too(
+    config: dict[str, Any], key: str, application: Path, tmp_path: Path
+) -> None:
+    """Its message says how a sidecar gets a secret."""
+    result = template(
+        tmp_path, values={"streamcanary-sidecar": {"replicasHint": 1, "config": config}}, chart=application
+    )
+    expected = (
+        f"- config.{key}: a secret would be readable in a ConfigMap. Write it into a key of a Secret "
+        "(secret.existing), and refer to it: {file: /secrets/KEY}, or a variable in extraEnv"
+    )
+    assert (1, [expected]) == (result.code, [line for line in result.stderr.splitlines() if line.startswith("- ")])
+    assert SECRET not in result.stderr
+
+
 @pytest.mark.parametrize("config", HARMLESS.values(), ids=list(HARMLESS))
 def test_what_is_no_secret_is_accepted(config: dict[str, Any], tmp_path: Path) -> None:
     """References to secrets, and values that are none, are rendered."""

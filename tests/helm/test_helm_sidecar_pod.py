@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from support.alerting.fleets import Fleet
 from support.programs.helm import helm, merged, object_of, objects_of, rendered, template, write_values
-from support.programs.promtool import firing_times
 from support.programs.sidecar_chart import SIDECAR, VALUES, pod_spec_of, sidecar_of
 
 pytestmark = pytest.mark.real("helm")
@@ -125,17 +123,23 @@ def test_each_pod_is_a_member_of_the_fleet(application: Path, tmp_path: Path) ->
     assert {"fieldRef": {"fieldPath": "metadata.name"}} == env["STREAMCANARY_FLEET__MEMBER"]["valueFrom"]
 
 
-@pytest.mark.parametrize(("scrape", "host"), [(False, "127.0.0.1"), (True, "0.0.0.0")])  # noqa: S104 - expected
-def test_the_status_page_is_on_loopback_unless_it_is_scraped(
-    scrape: bool, host: str, application: Path, tmp_path: Path
-) -> None:
-    """Only for Prometheus, the port is open to the cluster, with a token, and declared."""
-    metrics = {"scrape": scrape, "tokenSecret": {"name": "shop-canary"}}
-    sidecar = sidecar_of(rendered(tmp_path, values=own_values({"metrics": metrics}), chart=application))
+def test_the_sidecar_listens_on_no_port(application: Path, tmp_path: Path) -> None:
+    """It starts before the application, which may listen on any port, also on one that it does not declare."""
+    sidecar = sidecar_of(rendered(tmp_path, chart=application))
     env = {each["name"]: each.get("value") for each in sidecar["env"]}
-    assert (host, "19465") == (env["STREAMCANARY_WEB__HOST"], env["STREAMCANARY_WEB__PORT"])
-    assert scrape is ("STREAMCANARY_WEB__TOKEN_FILE" in env)
-    assert scrape is ([{"name": "streamcanary", "containerPort": 19465}] == sidecar.get("ports"))
+    assert ("false", None) == (env["STREAMCANARY_WEB__ENABLED"], sidecar.get("ports"))
+    assert set() == {"STREAMCANARY_WEB__HOST", "STREAMCANARY_WEB__PORT", "STREAMCANARY_WEB__TOKEN_FILE"} & env.keys()
+
+
+def test_the_sidecar_listens_if_it_is_scraped(application: Path, tmp_path: Path) -> None:
+    """For Prometheus, the port is open to the cluster, with a token, and declared."""
+    values = {"otlp": {"endpoint": ""}, "metrics": {"scrape": True, "tokenSecret": {"name": "shop-canary"}}}
+    sidecar = sidecar_of(rendered(tmp_path, values=own_values(values), chart=application))
+    env = {each["name"]: each.get("value") for each in sidecar["env"]}
+    assert ("true", "0.0.0.0", "19465", "/secrets/streamcanary-web-token") == tuple(  # noqa: S104 - expected
+        env[f"STREAMCANARY_WEB__{key}"] for key in ("ENABLED", "HOST", "PORT", "TOKEN_FILE")
+    )
+    assert [{"name": "streamcanary", "containerPort": 19465}] == sidecar["ports"]
 
 
 def test_a_changed_configuration_replaces_no_pod(application: Path, tmp_path: Path) -> None:
@@ -147,52 +151,17 @@ def test_a_changed_configuration_replaces_no_pod(application: Path, tmp_path: Pa
     assert first == second
 
 
-def test_the_name_of_the_dependency_can_be_another_one(application: Path, tmp_path: Path) -> None:
-    """With an ``alias``, the values are below that name, and the result is the same."""
-    before = template(tmp_path, chart=application).stdout
-    chart = tmp_path / "shop"
-    for path in (*application.glob("*.yaml"), *application.rglob("templates/*"), *application.glob("charts/*")):
-        if "streamcanary-sidecar/templates" not in str(path):
-            target = chart / path.relative_to(application)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-    yaml = YAML(typ="safe", pure=True)
-    definition, values = yaml.load(chart / "Chart.yaml"), yaml.load(chart / "values.yaml")
-    definition["dependencies"][0]["alias"] = "canary"
-    values["canary"] = values.pop("streamcanary-sidecar")
-    yaml.dump(definition, chart / "Chart.yaml")
-    yaml.dump(values, chart / "values.yaml")
-    assert objects_of(before) == objects_of(template(tmp_path, chart=chart).stdout)
-
-
-def test_a_chart_without_the_dependency_is_told_so(application: Path, tmp_path: Path) -> None:
-    """A chart that gets the templates from its parent, and not as its own dependency, is refused with what to do."""
-    parent = tmp_path / "parent"
-    child = parent / "charts" / "child"
-    (child / "templates").mkdir(parents=True)
-    (parent / "Chart.yaml").write_text("apiVersion: v2\nname: parent\nversion: 1.0.0\n")
-    (child / "Chart.yaml").write_text("apiVersion: v2\nname: child\nversion: 1.0.0\n")
-    (child / "templates" / "x.yaml").write_text('{{ include "streamcanary-sidecar.objects" . }}\n')
-    [package] = (application / "charts").iterdir()
-    (parent / "charts" / package.name).write_bytes(package.read_bytes())
-    result = helm("template", "x", parent, folder=tmp_path)
-    expected = (
-        "the chart child uses templates of streamcanary-sidecar: add it to the dependencies in its own Chart.yaml"
-    )
-    assert (1, True) == (result.code, expected in result.stderr), result.stderr
-
-
 def test_nobody_is_paged_by_a_single_pod(application: Path, tmp_path: Path) -> None:
     """By default, the configuration has no receiver."""
-    text = object_of(rendered(tmp_path, chart=application), "ConfigMap", "canary-streamcanary-sidecar")["data"][CONFIG]
+    text = object_of(rendered(tmp_path, chart=application), "ConfigMap", "canary-shop-streamcanary-sidecar")["data"][CONFIG]
     assert "receivers" not in text
-    assert "monitoring/canary" == YAML(typ="safe", pure=True).load(text)["instance"]
+    assert "monitoring/canary-shop" == YAML(typ="safe", pure=True).load(text)["instance"]
 
 
 def test_prometheus_scrapes_with_the_token(application: Path, tmp_path: Path) -> None:
     """The PodMonitor has the port and the Secret of the sidecar, and finds the pods by their labels."""
     objects = rendered(tmp_path, "--values", VALUES["scraped"], chart=application)
-    monitor = object_of(objects, "PodMonitor", "canary-streamcanary-sidecar")["spec"]
+    monitor = object_of(objects, "PodMonitor", "canary-shop-streamcanary-sidecar")["spec"]
     [endpoint] = monitor["podMetricsEndpoints"]
     assert {"name": "shop-canary", "key": "web-token"} == endpoint["authorization"]["credentials"]
     assert [endpoint["port"]] == [each["name"] for each in sidecar_of(objects)["ports"]]
@@ -206,7 +175,7 @@ def test_values_arrive_unchanged(application: Path, tmp_path: Path) -> None:
     values = own_values({"config": {"canaries": {"chat": canary}}})
     text = template(tmp_path, "--skip-schema-validation", values=values, chart=application).stdout
     config = YAML(typ="safe", pure=True).load(
-        object_of(objects_of(text), "ConfigMap", "canary-streamcanary-sidecar")["data"][CONFIG]
+        object_of(objects_of(text), "ConfigMap", "canary-shop-streamcanary-sidecar")["data"][CONFIG]
     )
     assert canary == {key: config["canaries"]["chat"][key] for key in canary}
 
@@ -235,25 +204,3 @@ def test_values_of_a_parent_chart_are_accepted(application: Path, tmp_path: Path
     values = merged(own_values({}), {"global": {"imageRegistry": "registry.example"}})
     path = write_values(tmp_path, values)
     assert 0 == helm("template", "x", application, "--values", path, folder=tmp_path).code
-
-
-@pytest.mark.real("promtool")
-def test_the_rules_are_about_the_pods_of_the_release(application: Path, tmp_path: Path) -> None:
-    """An outage of all pods fires ``FleetFailing``, scraped or over OTLP; that of another application does not."""
-    spec = object_of(
-        rendered(tmp_path, "--values", VALUES["scraped"], chart=application),
-        "PrometheusRule",
-        "canary-streamcanary-sidecar",
-    )["spec"]
-
-    def fleet(job: str) -> list[dict[str, str]]:
-        down = lambda _member, due: "bad" if due >= 900 else "ok"  # noqa: E731 - read together with its use
-        return Fleet(members=20, every=30.0, replicas=20, result=down, job=job).series(1800)
-
-    jobs = (
-        "monitoring/canary-streamcanary-sidecar",
-        "monitoring/streamcanary",
-        "monitoring/other-streamcanary-sidecar",
-    )
-    found = firing_times(tmp_path, json.dumps(spec), "FleetFailing", {job: fleet(job) for job in jobs})
-    assert [True, True, False] == [bool(found.get(job)) for job in jobs]

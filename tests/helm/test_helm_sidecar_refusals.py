@@ -14,12 +14,16 @@ pytestmark = pytest.mark.real("helm")
 SCHEMA = json.loads((LIBRARY / "values.schema.json").read_text())
 SHA = f"sha256:{'a' * 64}"
 
+SCRAPED = {"scrape": True, "tokenSecret": {"name": "shop-canary"}}
+OPEN = {"streamcanary-sidecar": {"metrics": SCRAPED, "otlp": {"endpoint": ""}}}
+ONCALL = {"type": "pagerduty", "routing_key_file": "/secrets/pagerduty"}
+
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "no number of pods": (
         {"replicasHint": 0},
         (
-            "replicasHint is not set: write how many pods the application has, about, with an autoscaler the most it "
-            "may start. Each takes its share of the schedule and the budget"
+            "replicasHint is not set: write how many pods the application has, usually. Each takes its share of the "
+            "schedule and the budget"
         ),
     ),
     "nobody learns of it": (
@@ -27,7 +31,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "nobody would learn what the sidecars see: set otlp.endpoint, or metrics.scrape",
     ),
     "open port without a token": (
-        {"metrics": {"scrape": True}},
+        {"metrics": {"scrape": True}, "otlp": {"endpoint": ""}},
         (
             "metrics.scrape needs metrics.tokenSecret.name, the name of a Secret with a random token: the port is open "
             "to the cluster"
@@ -69,12 +73,39 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         "config.web.port: the chart sets it; use the values web.port and metrics",
     ),
     "path of the store": ({"config": {"store": {"path": "/data/x.db"}}}, "config.store.path: the chart sets it"),
-    "key in plain text": (
-        {"config": {"targets": {"openai": {"api_key_file": None, "api_key": "sk-0123456789abcdef"}}}},
+    "metrics twice": (
+        {"metrics": SCRAPED},
         (
-            "config.targets.openai.api_key: a secret would be readable in a ConfigMap. Write it into a key of a Secret "
-            "(secret.existing), and refer to it: {file: /secrets/KEY}, or a variable in extraEnv"
+            "the metrics are both scraped (metrics.scrape) and exported over OTLP: in one Prometheus, each pod would be "
+            "counted twice. Remove one, or export the rest (config.telemetry.otlp.signals: [traces, logs]); with "
+            "another backend behind OTLP, set otlp.metricsToo: true"
         ),
+    ),
+    "cron": (
+        {"config": {"canaries": {"chat": {"every": None, "cron": "0 * * * *"}}}},
+        (
+            "config.canaries.chat.cron: 3 pods cannot share a cron schedule: write every, which they share, or set "
+            "replicasHint: 1"
+        ),
+    ),
+    "receiver": (
+        {"config": {"alerts": {"receivers": {"oncall": ONCALL}}}},
+        (
+            "config.alerts.receivers.oncall: each of 3 pods would notify it. Remove it, and let Prometheus notify once "
+            "(prometheusRule); if each pod is to notify it, set allowReceivers: true"
+        ),
+    ),
+    "member in a variable": (
+        {"extraEnv": [{"name": "STREAMCANARY_FLEET__MEMBER", "value": "x"}]},
+        "extraEnv: the chart sets STREAMCANARY_FLEET__MEMBER; remove it",
+    ),
+    "service in a variable": (
+        {"extraEnv": [{"name": "OTEL_SERVICE_NAME", "value": "x"}]},
+        "extraEnv: the chart sets OTEL_SERVICE_NAME; remove it",
+    ),
+    "service in the configuration": (
+        {"config": {"telemetry": {"resource": {"service.name": "x"}}}},
+        "config.telemetry.resource: the chart sets service.name, by which the rules find the pods; remove it",
     ),
     "variable that the sidecar lacks": (
         {"config": {"instance": "$${NOT} ${REGION} ${ZONE:-a}"}},
@@ -86,17 +117,21 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 TAKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "port": ({"port": 19465}, "web.port is 19465, which the container shop declares; choose another port"),
+    "port": ({"port": 19465, **OPEN}, "web.port is 19465, which the container shop declares; choose another port"),
     "volume": (
         {"volume": "streamcanary-state"},
         "the pod has a volume streamcanary-state already: that is one of the sidecar",
     ),
     "name of a port": (
-        {
-            "portName": "streamcanary",
-            "streamcanary-sidecar": {"metrics": {"scrape": True, "tokenSecret": {"name": "shop-canary"}}},
-        },
-        ("the container shop has a port with the name streamcanary, by which Prometheus finds the sidecar; rename it"),
+        {"portName": "streamcanary", **OPEN},
+        "the container shop has a port with the name streamcanary, by which Prometheus finds the sidecar; rename it",
+    ),
+    "network of the node": (
+        {"hostNetwork": True, **OPEN},
+        (
+            "metrics.scrape: the pod has hostNetwork: true, so port 19465 would be open on the node, and only one pod "
+            "of a node could have it; use otlp.endpoint instead"
+        ),
     ),
 }
 
@@ -151,7 +186,10 @@ def test_no_value_injects_yaml(path: tuple[str, ...], application: Path, tmp_pat
 
 def test_all_problems_are_listed_at_once(application: Path, tmp_path: Path) -> None:
     """A message has one line for each problem."""
-    values = {"port": 19465, "streamcanary-sidecar": {"replicasHint": 0, "podMonitor": {"enabled": True}}}
+    values = {
+        "volume": "streamcanary-state",
+        "streamcanary-sidecar": {"replicasHint": 0, "podMonitor": {"enabled": True}},
+    }
     path = application / "templates" / "streamcanary.yaml"
     text = path.read_text()
     path.unlink()  # the objects alone know nothing of the pod
@@ -160,6 +198,42 @@ def test_all_problems_are_listed_at_once(application: Path, tmp_path: Path) -> N
     finally:
         path.write_text(text)
     assert 3 == len(problems(result.stderr)), result.stderr
+
+
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "metrics twice, for two backends": {"metrics": SCRAPED, "otlp": {"metricsToo": True}},
+    "traces over OTLP, metrics scraped": {
+        "metrics": SCRAPED,
+        "otlp": {"endpoint": ""},
+        "config": {"telemetry": {"otlp": {"endpoint": "http://collector:4318", "signals": ["traces", "logs"]}}},
+    },
+    "cron of one pod": {"replicasHint": 1, "config": {"canaries": {"chat": {"every": None, "cron": "0 * * * *"}}}},
+    "receiver of one pod": {"replicasHint": 1, "config": {"alerts": {"receivers": {"oncall": ONCALL}}}},
+    "receiver of each pod": {"allowReceivers": True, "config": {"alerts": {"receivers": {"oncall": ONCALL}}}},
+    "Alertmanager, which groups": {
+        "config": {"alerts": {"receivers": {"own": {"type": "alertmanager", "url": "http://alertmanager:9093"}}}}
+    },
+}
+
+
+@pytest.mark.parametrize("values", ACCEPTED.values(), ids=list(ACCEPTED))
+def test_what_is_no_contradiction_is_accepted(values: dict[str, Any], application: Path, tmp_path: Path) -> None:
+    """What would be wrong in general is accepted where it is right, or explicit."""
+    result = template(tmp_path, values={"streamcanary-sidecar": values}, chart=application)
+    assert (0, "") == (result.code, result.stderr)
+
+
+@pytest.mark.parametrize(("version", "code"), [("1.28.15", 1), ("1.28.9-eks-1a2b3c", 1), ("1.29.0-gke.1", 0)])
+def test_kubernetes_without_native_sidecars_is_refused(
+    version: str, code: int, application: Path, tmp_path: Path
+) -> None:
+    """Helm does not enforce the version that a library chart needs; before 1.29, the pod would never start."""
+    result = template(tmp_path, "--kube-version", version, chart=application)
+    expected = (
+        f"Kubernetes is v{version}, and has no native sidecars: a pod would wait for ever for its init container to end. "
+        "streamcanary-sidecar needs >=1.29.0-0; until then, set enabled: false"
+    )
+    assert (code, [expected] * code) == (result.code, problems(result.stderr)), result.stderr
 
 
 def test_a_configuration_is_needed(application: Path, tmp_path: Path) -> None:

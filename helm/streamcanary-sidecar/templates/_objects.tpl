@@ -17,7 +17,7 @@
 {{- include "streamcanary-sidecar.validate" $context -}}
 {{- $config := deepCopy ($context.values.config | default dict) -}}
 {{- if not (hasKey $config "instance") -}}
-{{- $_ := set $config "instance" (printf "%s/%s" $context.root.Release.Namespace $context.root.Release.Name) -}}
+{{- $_ := set $config "instance" (printf "%s/%s" $context.root.Release.Namespace $context.instance) -}}
 {{- end -}}
 apiVersion: v1
 kind: ConfigMap
@@ -58,8 +58,8 @@ spec:
 {{- end }}
 
 {{/*
-The PrometheusRule, if it is enabled. The job of the sidecars is NAMESPACE/PODMONITOR if Prometheus scrapes them, and
-NAMESPACE/streamcanary over OTLP.
+The PrometheusRule, if it is enabled. The job of the sidecars is NAMESPACE/NAME: over OTLP that of the service, and
+that of the PodMonitor if Prometheus scrapes them.
 */}}
 {{- define "streamcanary-sidecar.prometheusrule" -}}
 {{- $context := dict "root" (.root | default .) -}}
@@ -76,7 +76,7 @@ spec:
     {{- with $rule.groups }}
     {{- toYaml . | nindent 4 }}
     {{- else }}
-    {{- $jobs := printf "%s/(%s|streamcanary)" $context.root.Release.Namespace $context.name }}
+    {{- $jobs := printf "%s/%s" $context.root.Release.Namespace $context.name }}
     {{- toYaml ($context.files.Get "files/rules.yaml" | replace "FLEET_JOBS" $jobs | fromYaml).groups | nindent 4 }}
     {{- end }}
 {{- end }}

@@ -109,11 +109,15 @@ volumeMounts:
 - name: STREAMCANARY_FLEET__REPLICAS
   value: {{ .values.replicasHint | quote }}
 {{- end }}
+- name: OTEL_SERVICE_NAME  # with the namespace, the job of the metrics: that of one application
+  value: {{ .name | quote }}
+- name: STREAMCANARY_WEB__ENABLED  # it starts before the application, whose port it would take
+  value: {{ .values.metrics.scrape | quote }}
+{{- if .values.metrics.scrape }}
 - name: STREAMCANARY_WEB__HOST
-  value: {{ ternary "0.0.0.0" "127.0.0.1" .values.metrics.scrape }}
+  value: 0.0.0.0
 - name: STREAMCANARY_WEB__PORT
   value: {{ .values.web.port | quote }}
-{{- if .values.metrics.scrape }}
 - name: STREAMCANARY_WEB__TOKEN_FILE
   value: /secrets/streamcanary-web-token
 {{- end }}
