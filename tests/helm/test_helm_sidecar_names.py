@@ -91,9 +91,7 @@ def test_the_applications_of_a_release_have_objects_of_their_own(application: Pa
     for deployment in (each for each in objects if each["kind"] == "Deployment"):
         pod = deployment["spec"]["template"]["spec"]
         [config] = [each["configMap"]["name"] for each in pod["volumes"] if each["name"] == "streamcanary-config"]
-        [service] = [
-            each["value"] for each in pod["initContainers"][-1]["env"] if each["name"] == "OTEL_SERVICE_NAME"
-        ]
+        [service] = [each["value"] for each in pod["initContainers"][-1]["env"] if each["name"] == "OTEL_SERVICE_NAME"]
         assert config == service
 
 
@@ -116,11 +114,12 @@ def test_long_names_stay_different(application: Path, tmp_path: Path) -> None:
     """A name of more than 63 characters is cut, and gets a part that depends on the whole."""
     chart = copy_application(application, tmp_path / "shop")
     names = []
-    for release in ("a-very-long-name-of-a-release-of-a-shop-in-europe", "a-very-long-name-of-a-release-of-a-shop-in-asia"):
+    for release in (
+        "a-very-long-name-of-a-release-of-a-shop-in-europe",
+        "a-very-long-name-of-a-release-of-a-shop-in-asia",
+    ):
         result = helm("template", release, chart, folder=tmp_path)
-        [name] = [
-            each["metadata"]["name"] for each in objects_of(result.stdout) if each["kind"] == "ConfigMap"
-        ]
+        [name] = [each["metadata"]["name"] for each in objects_of(result.stdout) if each["kind"] == "ConfigMap"]
         assert len(name) <= 63
         names.append(name)
     assert 2 == len(set(names))
@@ -129,9 +128,10 @@ def test_long_names_stay_different(application: Path, tmp_path: Path) -> None:
 def test_a_release_with_the_name_of_the_chart_has_it_once(application: Path, tmp_path: Path) -> None:
     """The object of the release ``shop`` of the chart ``shop`` is ``shop-streamcanary-sidecar``."""
     result = helm("template", "shop", application, folder=tmp_path)
-    assert "shop-streamcanary-sidecar" == object_of(
-        objects_of(result.stdout), "ConfigMap", "shop-streamcanary-sidecar"
-    )["metadata"]["name"]
+    assert (
+        "shop-streamcanary-sidecar"
+        == object_of(objects_of(result.stdout), "ConfigMap", "shop-streamcanary-sidecar")["metadata"]["name"]
+    )
 
 
 def test_labels_of_an_object_replace_those_of_all(application: Path, tmp_path: Path) -> None:
@@ -147,9 +147,7 @@ def test_labels_of_an_object_replace_those_of_all(application: Path, tmp_path: P
         object_of(objects, kind, "canary-shop-streamcanary-sidecar")["metadata"]["labels"]
         for kind in ("ConfigMap", "PrometheusRule")
     ]
-    assert [("shop", "own"), ("llm", "own")] == [
-        (each["team"], each["app.kubernetes.io/component"]) for each in labels
-    ]
+    assert [("shop", "own"), ("llm", "own")] == [(each["team"], each["app.kubernetes.io/component"]) for each in labels]
 
 
 @pytest.mark.real("promtool")

@@ -153,7 +153,9 @@ def test_a_changed_configuration_replaces_no_pod(application: Path, tmp_path: Pa
 
 def test_nobody_is_paged_by_a_single_pod(application: Path, tmp_path: Path) -> None:
     """By default, the configuration has no receiver."""
-    text = object_of(rendered(tmp_path, chart=application), "ConfigMap", "canary-shop-streamcanary-sidecar")["data"][CONFIG]
+    text = object_of(rendered(tmp_path, chart=application), "ConfigMap", "canary-shop-streamcanary-sidecar")["data"][
+        CONFIG
+    ]
     assert "receivers" not in text
     assert "monitoring/canary-shop" == YAML(typ="safe", pure=True).load(text)["instance"]
 

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from streamcanary.simulator import Simulator
+from support.http_client import loopback_client
 from support.kubernetes.cluster import Cluster
 from support.kubernetes.node import Node
 from support.kubernetes.operator import operator_kinds
@@ -18,6 +18,7 @@ from support.programs.sidecar_chart import COMPONENT, SIDECAR, VALUES, applicati
 from support.servers.simulator import FAST_TIMINGS
 
 KEY = "sk-of-the-application"
+TOKEN = "token-for-prometheus"
 NAME = "streamcanary-sidecar"
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 RESTRICTED = {
@@ -85,19 +86,18 @@ def apply_component(cluster: Cluster, namespace: str, folder: Path, configuratio
 
 def create_keys(cluster: Cluster, namespace: str) -> None:
     """Create the Secret of the sidecar."""
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": NAME}, "stringData": {"openai": KEY}}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": NAME},
+        "stringData": {"openai": KEY, "web-token": TOKEN},
+    }
     cluster.apply(secret, namespace=namespace)
 
 
-def runs(node: Node, outcome: str = "ok") -> int:
-    """Return how many runs of the canary ended so, from the metrics of the pod; 0 if it does not answer."""
-    with httpx2.Client(trust_env=False) as client:
-        try:
-            text = client.get(f"http://127.0.0.1:{node.pod.port}/metrics").text
-        except httpx2.HTTPError:
-            return 0
-    lines = [line for line in text.splitlines() if line.startswith("streamcanary_runs_total{")]
-    return sum(int(float(line.split()[-1])) for line in lines if f'outcome="{outcome}"' in line)
+def requests(simulator: Simulator, model: str = "sim-ok") -> int:
+    """Return how many requests for a model the sidecar has sent."""
+    return sum(1 for each in simulator.requests if each.model == model and each.authorization)
 
 
 async def until(condition: Any, node: Node, within: float = 60.0) -> None:
@@ -161,12 +161,12 @@ async def test_the_sidecar_runs_from_its_pod(
     create_keys(cluster, namespace)
     apply_component(cluster, namespace, tmp_path / "shop", config(simulator))
     with Node(cluster, tmp_path / "node", namespace) as node:
-        await until(lambda: node._deployments and runs(node) >= 2, node)
+        await until(lambda: node._deployments and requests(simulator) >= 2, node)
         assert (0, "alive\n") == await asyncio.to_thread(node.pod.probe_liveness)
         name = node.pod.name
         changed = config(simulator, model="sim-500", retry={"max_attempts": 1})
         await asyncio.to_thread(apply_component, cluster, namespace, tmp_path / "shop", changed)
-        await until(lambda: runs(node, "failed") >= 1, node)
+        await until(lambda: requests(simulator, "sim-500") >= 1, node)
         assert name == node.pod.name
         begun = time.monotonic()
         await asyncio.to_thread(node.pod.end)
@@ -188,20 +188,32 @@ async def test_the_pod_is_ready_without_what_the_sidecar_needs(
         assert node.pod.is_ready()
         create_keys(cluster, namespace)
         await asyncio.to_thread(apply_component, cluster, namespace, tmp_path / "shop", config(simulator))
-        await until(lambda: runs(node) >= 1, node)
+        await until(lambda: requests(simulator) >= 1, node)
         assert node.pod.code is None
 
 
-async def test_a_port_that_is_taken_costs_only_the_status_page(
+async def test_the_sidecar_listens_on_no_port(
     cluster: Cluster, namespace: str, simulator: Simulator, tmp_path: Path
 ) -> None:
-    """The application may listen on the port of the sidecar: the canary runs, and the sidecar is alive."""
+    """It starts before the application, which may listen on any port, whether it declares the port or not."""
     create_keys(cluster, namespace)
     apply_component(cluster, namespace, tmp_path / "shop", config(simulator))
-    taken = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
-    port = taken.sockets[0].getsockname()[1]
-    async with taken:
-        with Node(cluster, tmp_path / "node", namespace, port=port) as node:
-            await until(lambda: len(simulator.requests) >= 2, node)
-            assert "web server start failed" in node.pod.log
-            assert (0, "alive\n") == await asyncio.to_thread(node.pod.probe_liveness)
+    with Node(cluster, tmp_path / "node", namespace) as node:
+        await until(lambda: node._deployments and requests(simulator) >= 2, node)
+        assert set() == node.pod.listening_ports()
+
+
+async def test_the_sidecar_listens_if_it_is_scraped(
+    cluster: Cluster, namespace: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    """With the component for Prometheus, it listens on its port, and wants the token."""
+    create_keys(cluster, namespace)
+    apply_component(cluster, namespace, tmp_path / "shop", config(simulator), "helm/kustomize/monitoring")
+    with Node(cluster, tmp_path / "node", namespace) as node:
+        await until(lambda: node._deployments and requests(simulator) >= 1, node)
+        assert {node.pod.port} == node.pod.listening_ports()
+        async with loopback_client() as client:
+            url = f"http://127.0.0.1:{node.pod.port}/metrics"
+            assert 401 == (await client.get(url)).status_code
+            answer = await client.get(url, headers={"Authorization": f"Bearer {TOKEN}"})
+        assert (200, True) == (answer.status_code, "streamcanary_runs_total{" in answer.text)

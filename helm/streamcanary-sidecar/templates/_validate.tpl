@@ -49,7 +49,7 @@ reported at once, each with what to change.
 {{- end -}}
 {{- end -}}
 {{- range $values.extraEnv -}}
-{{- if or (has .name (list "POD_NAME" "POD_NAMESPACE" "POD_UID" "NODE_NAME" "CONTAINER_NAME" "OTEL_SERVICE_NAME")) (regexMatch "^STREAMCANARY_(FLEET|WEB|STORE__PATH)(__|$)" .name) -}}
+{{- if or (has .name (list "POD_NAME" "POD_NAMESPACE" "POD_UID" "NODE_NAME" "CONTAINER_NAME" "OTEL_SERVICE_NAME")) (regexMatch "^STREAMCANARY_(FLEET(__.*)?|WEB(__(ENABLED|HOST|PORT|TOKEN|TOKEN_FILE|LIVENESS_FILE))?|STORE(__PATH)?)$" .name) -}}
 {{- $problems = append $problems (printf "extraEnv: the chart sets %s; remove it" .name) -}}
 {{- end -}}
 {{- end -}}

@@ -1,6 +1,7 @@
 """Runs the containers of a pod as processes of this machine: their environment, volumes, user and read-only root."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.programs.isolation import enter_mount_namespace
 
 ROOT = Path(__file__).parents[3]
 POD_IP = "127.0.0.1"
+_LABEL = re.compile(r"metadata\.labels\['(.+)'\]")
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ssl", "/etc/hosts", "/etc/resolv.conf")
 
 # Arguments: the new root; options of chroot; source, target and mode of each volume; "-"; the paths to show, some of
@@ -116,6 +118,8 @@ def environment(container: Mapping[str, Any], pod: Mapping[str, Any], fetch: Fet
 
 def _field(path: str, pod: Mapping[str, Any]) -> str:
     known = {"status.podIP": POD_IP, "spec.nodeName": pod["spec"].get("nodeName")}
+    if label := _LABEL.fullmatch(path):
+        return str(pod["metadata"].get("labels", {}).get(label[1], ""))
     return known.get(path) or str(pod["metadata"][path.removeprefix("metadata.")])
 
 
