@@ -37,10 +37,32 @@ def test_the_schedule_of_a_member_and_of_the_fleet(tmp_path: Path, capsys: pytes
     start = out.index("fleet of 100: each member runs chat and 1 more every 50m, together every 30s")
     assert [
         "FleetFailing of rules --fleet fires 2m30s after all runs of chat and 1 more begin to fail",
+        "while there are 10 members, it fires after 25m",
         "schedules, forecasts and budget below are those of each member",
-    ] == out[start + 1 : start + 3]
+    ] == out[start + 1 : start + 4]
     assert ["chat", "sim", "m", "50m", "none"] == next(line for line in out if line.startswith("chat")).split()
     assert [] == err
+
+
+@pytest.mark.parametrize(
+    ("replicas", "expected"),
+    [
+        (1, ["FleetFailing of rules --fleet fires 4m45s after all runs of chat and 1 more begin to fail"]),
+        (
+            5,
+            [
+                "FleetFailing of rules --fleet fires 3m45s after all runs of chat and 1 more begin to fail",
+                "while there is one member, it fires after 23m45s",
+            ],
+        ),
+    ],
+)
+def test_small_fleets(tmp_path: Path, capsys: pytest.CaptureFixture[str], replicas: int, expected: list[str]) -> None:
+    """A fleet of one has no fewer members; of others, a tenth is at least one."""
+    out, _ = check(tmp_path, capsys, fleet={"replicas": replicas, "member": "pod-a"})
+    start = next(number for number, line in enumerate(out) if line.startswith("FleetFailing"))
+    assert expected == out[start : start + len(expected)]
+    assert out[start + len(expected)].startswith("schedules")
 
 
 def test_forecasts_are_those_of_a_member(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

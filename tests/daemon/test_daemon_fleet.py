@@ -85,7 +85,7 @@ def listening_sockets(pid: int) -> list[str]:
     inodes = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            inodes.add(os.readlink(descriptor))
+            inodes.add(str(descriptor.readlink()))
     rows = [
         row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
     ]

@@ -232,6 +232,12 @@ CANARY_INTERVAL = Metric("streamcanary.canary.interval", "gauge", "s", "Time bet
 FLEET_INTERVAL = Metric(
     "streamcanary.canary.fleet_interval", "gauge", "s", "Time between two runs of all members of the fleet together"
 )
+FLEET_MEMBERS = Metric(
+    "streamcanary.fleet.members",
+    "gauge",
+    "{member}",
+    "Members of the fleet as configured; only of daemons with a fleet",
+)
 CERTIFICATE_EXPIRY = Metric(
     CERTIFICATE_EXPIRY_TIME, "gauge", "s", "When the first certificate of the endpoint expires, seconds since the epoch"
 )

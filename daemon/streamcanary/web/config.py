@@ -23,8 +23,8 @@ class WebConfig(BaseModel):
     address can change state. Requests to the API must have a known ``Host``: a name of loopback, ``host``, the address
     that the client has connected to, or one of ``allowed_hosts``. The health endpoints need neither.
 
-    ``liveness_file`` is renewed every few seconds, for a liveness probe that cannot reach the port. It does not need the
-    server: with ``enabled: false`` the daemon listens nowhere, so it cannot take a port from another container of its pod.
+    ``liveness_file`` is renewed every few seconds, for a liveness probe that cannot reach the port. It does not need
+    the server: with ``enabled: false`` the daemon listens nowhere, and takes no port from other containers of its pod.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

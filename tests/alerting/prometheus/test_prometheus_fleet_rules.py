@@ -98,8 +98,8 @@ def test_a_few_failing_members_are_no_outage(tmp_path: Path) -> None:
 
 
 def test_small_fleets_fire_when_most_members_fail(tmp_path: Path) -> None:
-    """Both of two, two of three and three of five members are an outage."""
-    numbers = {"two": (2, 2), "three": (3, 2), "five": (5, 3)}
+    """One of one, both of two, two of three and three of five members are an outage."""
+    numbers = {"one": (1, 1), "two": (2, 2), "three": (3, 2), "five": (5, 3)}
     fleets = {name: fleet(members, of_members(bad)) for name, (members, bad) in numbers.items()}
     found = fired(tmp_path, "FleetFailing", 3600, **fleets)
     assert True is all(BEGIN + 200 < times[0] < BEGIN + 600 for times in found.values()), found
@@ -163,19 +163,52 @@ def test_silent_members_are_a_ticket(tmp_path: Path) -> None:
 
 
 def test_another_size_than_configured_is_a_ticket(tmp_path: Path) -> None:
-    """Less than half of the configured members, or more than twice, for an hour."""
-    sizes = {"third": 3, "half": 5, "double": 20, "triple": 30}
+    """Less than a third of the configured members, or more than three times as many, for an hour."""
+    sizes = {"fifth": 2, "third": 4, "triple": 30, "quadruple": 40}
     fleets = {name: fleet(members, outage(0.0), replicas=10) for name, members in sizes.items()}
     found = fired(tmp_path, "FleetSizeMismatch", 4500, **fleets)
-    assert {"third", "triple"} == {name for name, times in found.items() if times}
-    assert 3600 <= found["third"][0] <= 3660
+    assert {"fifth", "quadruple"} == {name for name, times in found.items() if times}
+    assert 3600 <= found["fifth"][0] <= 3660
 
 
 def test_a_fleet_that_vanishes_is_a_ticket(tmp_path: Path) -> None:
-    """Without any member left, the ticket fires for the rest of the hour."""
-    found = fired(tmp_path, "FleetAbsent", 9000, gone=fleet(4, outage(0.0), gone=3900.0), stays=fleet(4, outage(0.0)))
+    """Without any member left, the ticket fires after ten minutes, and as long as there is none."""
+    gone, until = fleet(4, outage(0.0), gone=3900.0), 14_400.0
+    found = fired(tmp_path, "FleetAbsent", until, gone=gone, stays=fleet(4, outage(0.0)))
     assert ([], True) == (found["stays"], 4500 <= found["gone"][0] <= 4560)
-    assert found["gone"][-1] <= 3900 + 3600
+    assert until - 60 <= found["gone"][-1]
+    assert {later - earlier for earlier, later in pairwise(found["gone"])} <= {15.0, 30.0}
+
+
+def test_a_fleet_that_returns_ends_the_ticket(tmp_path: Path) -> None:
+    """With members again, also under other names, the ticket resolves."""
+    gone, back = fleet(4, outage(0.0), gone=1800.0), fleet(4, outage(0.0), born=7200.0)
+    new = [{**one, "series": one["series"].replace("pod-", "pod-new-")} for one in back.series(9000)]
+    series = [*gone.series(9000), *new]
+    times = firing_times(tmp_path, RULES, "FleetAbsent", {"back": series})["back"]
+    assert (True, True) == (2400 <= times[0] <= 2460, 7170 <= times[-1] <= 7230)
+
+
+def test_a_fleet_that_was_removed_is_forgotten(tmp_path: Path) -> None:
+    """The ticket ends after a week."""
+    week = 7 * 86400
+    gone = {"series": 'streamcanary_fleet_members{job="shop"}', "values": "4x120 stale"}
+    tests = [
+        {
+            "interval": "15s",
+            "input_series": [gone],
+            "promql_expr_test": [
+                {
+                    "expr": "count(fleet:streamcanary_members:last_seen)",
+                    "eval_time": f"{1800 + time}s",
+                    "exp_samples": samples,
+                }
+                for time, samples in ((week - 120, [{"labels": "{}", "value": 1}]), (week + 120, []))
+            ],
+        }
+    ]
+    code, output = run_tests(tmp_path, RULES, tests)
+    assert 0 == code, output
 
 
 def test_fleets_and_parts_of_a_fleet_are_apart(tmp_path: Path) -> None:
@@ -199,7 +232,7 @@ def test_fleets_and_parts_of_a_fleet_are_apart(tmp_path: Path) -> None:
 
 def test_a_daemon_without_a_fleet_is_not_evaluated(tmp_path: Path) -> None:
     """A daemon that is alone has rules of its own."""
-    alone = Fleet(members=1, every=EVERY, replicas=1, result=outage())
+    alone = Fleet(members=1, every=EVERY, replicas=1, result=outage(), is_fleet=False)
     assert {"alone": []} == fired(tmp_path, "FleetFailing", 3600, alone=alone)
     assert {"alone": []} == fired(tmp_path, "FleetMemberFailing", 3600, alone=alone)
 

@@ -10,6 +10,8 @@ from support.programs.promtool import SCRAPE
 
 CANARY = {"canary": "chat", "target": "openai", "provider": "openai"}
 
+_OF_PROCESS = ("streamcanary_fleet_", "streamcanary_config_")
+
 Result = str | None
 """``ok``, ``bad``, ``broken`` (an internal error), or ``None`` if there is no run."""
 
@@ -18,7 +20,8 @@ class Fleet(Struct, frozen=True, kw_only=True):
     """A fleet with ``members``, of which each runs every ``every`` times ``replicas`` seconds, evenly spread.
 
     ``result`` returns the result of the run of a member at a time. ``job`` and the further ``labels`` of a member, by
-    its number, tell fleets and their parts apart. Members exist from ``born`` to ``gone``, in seconds.
+    its number, tell fleets and their parts apart. Members exist from ``born`` to ``gone``, in seconds. Without
+    ``is_fleet``, the configuration of the daemons has no fleet.
     """
 
     members: int
@@ -29,6 +32,7 @@ class Fleet(Struct, frozen=True, kw_only=True):
     labels: Callable[[int], dict[str, str]] = lambda member: {}
     born: float = -math.inf
     gone: float = math.inf
+    is_fleet: bool = True
 
     @property
     def interval(self) -> float:
@@ -47,6 +51,7 @@ class Fleet(Struct, frozen=True, kw_only=True):
         gauges = {
             "streamcanary_canary_interval_seconds": [(began, self.interval)],
             "streamcanary_canary_fleet_interval_seconds": [(began, self.every)],
+            "streamcanary_fleet_members": [(began, self.replicas)] if self.is_fleet else [],
             "streamcanary_config_last_reload_success_time_seconds": [(began, began)],
             "streamcanary_last_run_time_seconds": [(time, time) for time, result in results if result],
             "streamcanary_last_success_time_seconds": [(time, time) for time, result in results if result == "ok"],
@@ -55,7 +60,7 @@ class Fleet(Struct, frozen=True, kw_only=True):
         process = {"job": self.job, "instance": f"pod-{member}:9465", "pod": f"pod-{member}", **self.labels(member)}
         return [
             {
-                "series": _series(name, process | ({} if "config" in name else CANARY)),
+                "series": _series(name, process | ({} if name.startswith(_OF_PROCESS) else CANARY)),
                 "values": " ".join(self._scraped(changes, until)),
             }
             for name, changes in gauges.items()

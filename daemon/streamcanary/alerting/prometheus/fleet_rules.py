@@ -5,10 +5,10 @@ outage after half of them have run, 25 minutes later. So the rule looks at the m
 which all members together make ten runs, five minutes in this example. Of fewer members than ten, each has run several
 times since then, and fails only if none of these runs was good.
 
-The expressions have no numbers of one configuration. Each daemon exports the interval of each of its canaries, and the
-one that the configuration has for the whole fleet. The number of members is counted. So one file is right for all
-fleets, also when they grow, and when their configuration changes. Gauges with times of the members are compared with
-the clock of Prometheus.
+The expressions have no numbers of one configuration. Each daemon exports the interval of each of its canaries. If it is
+a member of a fleet, it exports the configured number of members, too; how many there are is counted. So one file is
+right for all fleets, also when they grow, and when their configuration changes. Gauges with times of the members are
+compared with the clock of Prometheus.
 
 https://prometheus.io/docs/prometheus/latest/querying/operators/
 """
@@ -39,8 +39,13 @@ _FAILING: Final = "fleet:streamcanary_members:failing"
 _OBSERVED: Final = "fleet:streamcanary_members:observed"
 _SILENT: Final = "fleet:streamcanary_members:silent"
 
+_LAST_SEEN: Final = "fleet:streamcanary_members:last_seen"
+
 _SILENT_SHARE: Final = 0.2
 _SILENT_INTERVALS: Final = 3  # of a member
+_MAX_SIZE_FACTOR: Final = 3  # between the configured number of members and that of members, before it is a ticket
+_ABSENT_AFTER: Final = 600  # seconds
+_FORGOTTEN_AFTER: Final = 7 * 86400  # seconds; a fleet that was removed for good
 _GRACE: Final = 120  # seconds for a run and a scrape
 _EPSILON: Final = "1e-9"
 _FIRING: Final = f'ALERTS{{alertname="{FLEET_FAILING}", alertstate="firing"}}'
@@ -140,18 +145,18 @@ def _alerts(queries: "_Queries", threshold: float) -> Sequence[_Rule]:
             {
                 "summary": f"{fleet} has {percentage} of the members that its configuration says",
                 "description": "Runs and costs of the fleet differ by this factor, and so does the time to detect an "
-                "outage. Correct fleet.replicas.",
+                "outage. Set fleet.replicas to the usual number.",
             },
         ),
         (
             "FleetAbsent",
             queries.absent(),
-            "10m",
+            "",
             "ticket",
             {
-                "summary": f"{fleet} has no members any more",
-                "description": "An hour ago there were some. Nothing watches its endpoints now: look at its pods, and "
-                "whether Prometheus scrapes them.",
+                "summary": f"{fleet} has had no members for {{{{ $value | humanizeDuration }}}}",
+                "description": "Nothing watches its endpoints now: look at its pods, and whether Prometheus scrapes "
+                "them. The alert ends after a week. If the fleet was removed for good, silence it.",
             },
         ),
     )
@@ -169,10 +174,8 @@ class _Queries:
         self._selector = f"{{{matchers}}}" if matchers else ""
         self.rule = " ".join(filter(None, ("fleet", matchers, by.removeprefix(", "))))
         self._run, self._ok, self._bad = map(self._series, (names.LAST_RUN, names.LAST_SUCCESS, names.LAST_FAILURE))
-        self._interval, fleet_interval = map(self._series, (names.CANARY_INTERVAL, names.FLEET_INTERVAL))
-        self._is_member = f"{self._interval} > {fleet_interval}"
-        self._configured = f"{self._interval} / {fleet_interval} > 1"
-        self._before = f"{self._interval} offset 1h > {fleet_interval} offset 1h"
+        self._interval, self._configured = map(self._series, (names.CANARY_INTERVAL, names.FLEET_MEMBERS))
+        self._is_member = f"({self._interval} and on ({self._process_labels}) {self._configured})"
         self._age = f"(time() - {metric_name(names.CONFIG_RELOAD_SUCCESS_TIME)})"
 
     def recorded(self) -> list[tuple[str, str]]:
@@ -195,6 +198,7 @@ class _Queries:
             (_FAILING, self._count(failing)),
             (_OBSERVED, self._count(f"({failing})\n  or {self._ok} {is_recent}")),
             (_SILENT, self._count(f"{silent}\n  or\n  {never_ran}")),
+            (_LAST_SEEN, self._last_seen()),
         ]
 
     def failing(self, threshold: float) -> str:
@@ -228,15 +232,26 @@ class _Queries:
         return f"{self._count(failing)}\nunless on ({self._labels}) max_over_time({_FIRING}[3h])"
 
     def size_mismatch(self) -> str:
-        """Return the expression of the members in parts of the configured number, where it is wrong by two or more."""
-        processes = f"count by ({self._process_labels}) ({self._is_member})"
-        part = f"count by ({self._fleet_labels}) ({processes}) / max by ({self._fleet_labels}) ({self._configured})"
-        return f"{part} < 0.5\nor\n{part} > 2"
+        """Return the expression of the members in parts of the configured number, where it is wrong by far."""
+        part = (
+            f"count by ({self._fleet_labels}) ({self._configured}) / max by ({self._fleet_labels}) ({self._configured})"
+        )
+        return f"{part} < 1 / {_MAX_SIZE_FACTOR}\nor\n{part} > {_MAX_SIZE_FACTOR}"
 
     def absent(self) -> str:
-        """Return the expression that has a result for each fleet that had members an hour ago, and has none."""
-        before = f"max by ({self._fleet_labels}) ({self._before})"
-        return f"{before}\nunless max by ({self._fleet_labels}) ({self._is_member})"
+        """Return the expression of the seconds without any member, for each fleet that had some in the last week."""
+        return f"max without ({promql.RULE_LABEL}) (time() - {self._record(_LAST_SEEN)}) > {_ABSENT_AFTER}"
+
+    def _last_seen(self) -> str:
+        """Return the expression of the time when each fleet last had members.
+
+        It continues its own value, also after Prometheus was stopped for less than an hour.
+        """
+        before = f"max without ({promql.RULE_LABEL}) (last_over_time({self._record(_LAST_SEEN)}[1h]))"
+        return (
+            f"time() + 0 * max by ({self._fleet_labels}) ({self._configured})\n"
+            f"or\n{before} > time() - {_FORGOTTEN_AFTER}"
+        )
 
     def _series(self, metric: names.Metric) -> str:
         return f"{metric_name(metric)}{self._selector}"

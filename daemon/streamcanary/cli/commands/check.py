@@ -151,22 +151,27 @@ def _report_lines(
 
 def _fleet_lines(settings: Settings) -> Iterator[str]:
     """Yield the schedule of a fleet: that of each member, and that of all together."""
-    if settings.replicas == 1:
+    if settings.fleet is None:
         return
+    replicas = settings.replicas
     yield ""
     canaries = sorted(settings.to_canaries(), key=lambda canary: canary.interval)
     by_interval = [(interval, list(some)) for interval, some in groupby(canaries, key=lambda canary: canary.interval)]
     for interval, some in by_interval[:_MAX_RULES]:
-        own, all_members = format_duration(interval), format_duration(interval / settings.replicas)
+        own, all_members = format_duration(interval), format_duration(interval / replicas)
         yield (
-            f"fleet of {settings.replicas}: each member runs {_format_canaries(some)} every {own}, "
-            f"together every {all_members}"
+            f"fleet of {replicas}: each member runs {_format_canaries(some)} every {own}, together every {all_members}"
         )
     if len(by_interval) > _MAX_RULES:
         yield f"and {len(by_interval) - _MAX_RULES} more intervals"
     slowest, some = by_interval[-1]
-    delay = format_duration(detection_delay(slowest, settings.replicas))
-    yield f"FleetFailing of rules --fleet fires {delay} after all runs of {_format_canaries(some)} begin to fail"
+    yield (
+        f"FleetFailing of rules --fleet fires {format_duration(detection_delay(slowest, replicas))} after all runs of "
+        f"{_format_canaries(some)} begin to fail"
+    )
+    if (fewer := max(1, replicas // 10)) < replicas:
+        noun = "is one member" if fewer == 1 else f"are {fewer} members"
+        yield f"while there {noun}, it fires after {format_duration(detection_delay(slowest, fewer))}"
     yield "schedules, forecasts and budget below are those of each member"
 
 

@@ -21,11 +21,11 @@ def main(arguments: argparse.Namespace) -> int:
     except UsageError:
         return 2
     if options is None:
-        if settings.replicas > 1:
+        if settings.fleet is not None:
             print("streamcanary: these rules are about each member; --fleet prints those about all", file=sys.stderr)
         sys.stdout.write(export_rules(settings.alerts, settings.instance, settings.to_canaries()))
         return 0
-    if settings.replicas == 1:
+    if settings.fleet is None:
         return _fail("--fleet: the configuration has no fleet; add one, such as fleet: {replicas: 100, member: NAME}")
     sys.stdout.write(export_fleet_rules(options))
     return 0
