@@ -10,9 +10,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from streamcanary import __version__
+from streamcanary.telemetry.resource import resource_attributes
+from streamcanary.telemetry.sdk import create_resource
+from support.alerting.fleets import Fleet
+from support.kubernetes.containers import environment
 from support.kubernetes.schemas import check_manifests
 from support.programs.helm import object_of, rendered
-from support.programs.promtool import check_rules
+from support.programs.promtool import check_rules, firing_times
 from support.programs.sidecar_chart import COMPONENT, SIDECAR, kustomize, pod_spec_of, sidecar_of
 
 pytestmark = pytest.mark.real("kubectl")
@@ -142,11 +146,38 @@ def test_the_sidecar_is_the_last_init_container(components: tuple[str, ...], tmp
         assert [*(each["name"] for each in before), SIDECAR] == names
 
 
-def test_a_label_of_the_pod_tells_applications_apart(tmp_path: Path) -> None:
-    """Over OTLP, ``app.kubernetes.io/name`` is the name of the service, so two applications have two jobs."""
-    env = {each["name"]: each for each in sidecar_of(build(tmp_path))["env"]}
-    path = "metadata.labels['app.kubernetes.io/name']"
-    assert {"fieldRef": {"fieldPath": path}} == env["OTEL_SERVICE_NAME"]["valueFrom"]
+@pytest.mark.parametrize(
+    ("labels", "job"), [({"app.kubernetes.io/name": "search"}, "prod/search"), ({}, "prod/streamcanary")]
+)
+def test_a_label_of_the_pod_is_the_name_of_the_service(
+    labels: dict[str, str], job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ``service.namespace`` and ``service.name``, Prometheus makes the job of metrics over OTLP."""
+    metadata = {"name": "x-1", "namespace": "prod", "uid": "1", "labels": labels}
+    env = environment(sidecar_of(build(tmp_path)), {"metadata": metadata, "spec": {"nodeName": "n"}}, lambda *_: None)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    attributes = create_resource(resource_attributes(env, version="1", host="h"), {}).attributes
+    assert job.split("/") == [attributes[f"service.{part}"] for part in ("namespace", "name")]
+
+
+@pytest.mark.real("promtool")
+def test_the_applications_of_a_namespace_are_different_fleets(tmp_path: Path) -> None:
+    """An outage of the smaller application fires ``FleetFailing``, about it alone: the healthy one hides nothing."""
+    rule = object_of(
+        build(tmp_path, APPLICATION, "helm/kustomize/monitoring"), "PrometheusRule", "streamcanary-sidecar"
+    )
+
+    def series(job: str, members: int, *, fails: bool) -> list[dict[str, str]]:
+        result = lambda _member, due: "bad" if fails and due >= 900 else "ok"  # noqa: E731 - read with its use
+        return Fleet(members=members, every=30.0, replicas=members, result=result, job=job).series(1800)
+
+    cases = {
+        "two jobs": series("prod/shop", 4, fails=True) + series("prod/search", 96, fails=False),
+        "healthy": series("prod/shop", 4, fails=False) + series("prod/search", 96, fails=False),
+    }
+    found = firing_times(tmp_path, json.dumps(rule["spec"]), "FleetFailing", cases)
+    assert [True, False] == [bool(found.get(case)) for case in cases]
 
 
 def test_the_job_of_a_scraped_pod_is_that_over_otlp(tmp_path: Path) -> None:

@@ -104,6 +104,10 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"extraEnv": [{"name": "OTEL_SERVICE_NAME", "value": "x"}]},
         "extraEnv: the chart sets OTEL_SERVICE_NAME; remove it",
     ),
+    "namespace in a variable": (
+        {"extraEnv": [{"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "team=a,service.namespace=b"}]},
+        "extraEnv: OTEL_RESOURCE_ATTRIBUTES has service.namespace, by which the rules find the pods; remove it",
+    ),
     "service in the configuration": (
         {"config": {"telemetry": {"resource": {"service.name": "x"}}}},
         "config.telemetry.resource: the chart sets service.name, by which the rules find the pods; remove it",

@@ -52,6 +52,9 @@ reported at once, each with what to change.
 {{- if or (has .name (list "POD_NAME" "POD_NAMESPACE" "POD_UID" "NODE_NAME" "CONTAINER_NAME" "OTEL_SERVICE_NAME")) (regexMatch "^STREAMCANARY_(FLEET(__.*)?|WEB(__(ENABLED|HOST|PORT|TOKEN|TOKEN_FILE|LIVENESS_FILE))?|STORE(__PATH)?)$" .name) -}}
 {{- $problems = append $problems (printf "extraEnv: the chart sets %s; remove it" .name) -}}
 {{- end -}}
+{{- if and (eq .name "OTEL_RESOURCE_ATTRIBUTES") (contains "service.namespace=" (.value | default "")) -}}
+{{- $problems = append $problems "extraEnv: OTEL_RESOURCE_ATTRIBUTES has service.namespace, by which the rules find the pods; remove it" -}}
+{{- end -}}
 {{- end -}}
 {{- $hasEndpoint := or $values.otlp.endpoint $values.extraEnvFrom (dig "telemetry" "otlp" dict ($values.config | default dict)) -}}
 {{- range $values.extraEnv -}}
