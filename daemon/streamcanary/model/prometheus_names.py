@@ -10,7 +10,7 @@ from typing import Final
 from streamcanary.model import names
 
 _INVALID: Final = re.compile(r"[^a-zA-Z0-9_]+")
-_ANNOTATION: Final = re.compile(r"\{[^}]*\}")
+_ANNOTATION: Final = re.compile(r"\{[^{}]*\}")
 _UNITS: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "%": "percent"}
 _PER: Final = {"s": "second", "m": "minute", "h": "hour"}
 

@@ -20,7 +20,6 @@ _MIN_TIME: Final = 946_684_800.0  # 2000-01-01, seconds since the epoch
 _MAX_TIME: Final = 4_102_444_800.0  # 2100-01-01
 _EPOCH = re.compile(r"@?([0-9]{9,13})(?:\.[0-9]{1,9})?")
 _MIN_EPOCH_MILLISECONDS: Final = 1e11
-_PARAMETERS = re.compile(r"\s*;.*")  # of a structured item (RFC 9651); no date has a semicolon
 _ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9:.]{5,15}(?:[Zz]|[+-][0-9:]{4,5})?)?")
 _HTTP_DATE = re.compile(r"[A-Za-z]{3,9}, [0-9]{1,2}[ -][A-Za-z]{3}[ -][0-9]{2,4} [0-9:]{8} (?:GMT|UTC|\+0000)")
 
@@ -39,8 +38,11 @@ def retirement_of(headers: Mapping[str, str]) -> Retirement | None:
 
 
 def _item(value: str | None) -> str:
-    """Return a value without space around it and without parameters; ``""`` if it is too long or absent."""
-    return _PARAMETERS.sub("", value.strip()) if value and len(value) <= _MAX_VALUE_LENGTH else ""
+    """Return a value without space around it and without parameters; ``""`` if it is too long or absent.
+
+    The parameters of a structured item (RFC 9651) begin with a semicolon, which no date has.
+    """
+    return value.partition(";")[0].strip() if value and len(value) <= _MAX_VALUE_LENGTH else ""
 
 
 def _parse_time(text: str) -> float | None:
