@@ -16,7 +16,7 @@ from streamcanary.alerting.service.heartbeat import HeartbeatConfig
 from streamcanary.canary import azure_identity
 from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.config_warnings import canary_warnings
-from streamcanary.canary.fleet import FleetConfig, fleet_config_errors, scale_intervals, share_budget
+from streamcanary.canary.fleet import FleetConfig, fleet_config_errors, scale_intervals
 from streamcanary.canary.spec import CanarySpec, Slo
 from streamcanary.canary.spend.budget import BudgetConfig
 from streamcanary.canary.spend.guard import budget_config_errors
@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     @field_validator("budget")
     @classmethod
     def _share_budget(cls, budget: BudgetConfig, info: ValidationInfo) -> BudgetConfig:
-        return share_budget(budget, _replicas(info))
+        return budget.share(_replicas(info))
 
     @property
     def replicas(self) -> int:

@@ -53,6 +53,16 @@ def test_the_budget_is_divided(tmp_path: Path) -> None:
     assert (0.05, 0.2) == (budget.usd_per_day, budget.requests_per_minute)
 
 
+@pytest.mark.parametrize("replicas", [1, 1000])
+def test_a_daily_budget_that_is_enough_is_valid_for_any_number_of_members(tmp_path: Path, replicas: int) -> None:
+    """The share of a member pays for its runs, which are as much less often."""
+    text = VALID.replace("replicas: 100", f"replicas: {replicas}").replace("every: 30s", "every: 1h")
+    text = text.replace("  default: {target: own, model: m}\n", "").replace("output: 1}", "output: 15}")
+    assert 0.1 / replicas == loaded(tmp_path, text.replace("usd_per_day: 5", "usd_per_day: 0.1")).budget.usd_per_day
+    [problem] = problems(tmp_path, text.replace("usd_per_day: 5", "usd_per_day: 0.0001"))
+    assert "is less than the cost of one run of canary chat" in problem
+
+
 def test_a_fleet_of_one_changes_nothing_but_the_instance(tmp_path: Path) -> None:
     """With one replica, the intervals and limits are those in the file."""
     settings = loaded(tmp_path, VALID.replace("100", "1"))

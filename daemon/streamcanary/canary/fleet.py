@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.canary.spec import DEFAULT_EVERY, CanarySpec
-from streamcanary.canary.spend.budget import BudgetConfig
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import MAX_SECONDS, format_duration, parse_duration
 
@@ -59,14 +58,6 @@ def _scale_interval(name: str, spec: Any, replicas: int) -> Any:
         message = f"{format_duration(every)} times fleet.replicas, {replicas}, is longer than ten years; write less"
         raise_config_errors("canaries", [ConfigIssue((name, "every"), message)])
     return {**spec, "every": every * replicas}
-
-
-def share_budget(budget: BudgetConfig, replicas: int) -> BudgetConfig:
-    """Return the part of ``budget`` that each of ``replicas`` members may use."""
-    if replicas == 1:
-        return budget
-    limits = {name: getattr(budget, name) for name in type(budget).model_fields}
-    return budget.model_copy(update={name: limit / replicas for name, limit in limits.items() if limit is not None})
 
 
 def fleet_config_errors(fleet: FleetConfig | None, canaries: Mapping[str, CanarySpec]) -> Iterator[ConfigIssue]:

@@ -4,7 +4,9 @@
 day, the spend of that day counts. From 80 % of the budget on, canaries are slowed down so that the rest lasts until
 midnight, by a factor of at most 10: a canary that runs less often hardly monitors anything, so an explicit stop is
 better. When the rest is less than the cost of the most expensive run, all paid canaries stop until the next day.
-Canaries without cost are not affected.
+Canaries without cost are not affected. A member of a fleet may run less often than once a day, so its part of
+``usd_per_day`` is summed up over as many UTC days as ten runs of its slowest paid canary take: that of each day would
+not pay for a single run.
 
 ``requests_per_minute`` counts attempts, with retries and fallbacks, in the last 60 s of the monotonic clock. A limit
 below 1, as a member of a fleet has, counts those in the time in which it allows ten. A run that has started completes
@@ -15,13 +17,14 @@ canaries with the same interval differ by at most one; by a few more when the re
 other runs are skipped.
 """
 
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from streamcanary.model.outcome import BudgetState
 from streamcanary.model.spend import Spend
@@ -34,6 +37,8 @@ MAX_SLOWDOWN: Final = 10.0
 
 _MINUTE: Final = 60.0  # seconds
 _MIN_WINDOW_REQUESTS: Final = 10  # of a limit below 1 a minute; with fewer, the retries of a run would hardly count
+_DAY: Final = 86400.0  # seconds
+_PERIOD_RUNS: Final = 10  # of the slowest paid canary of a member; with fewer, chance would decide which days exceed it
 _EWMA_WEIGHT: Final = 0.2  # weight of the last run in the mean cost of a canary's runs
 # Fraction of ``requests_per_minute``. At 1.0 chance would decide which canaries exceed the limit.
 _TARGET_UTILIZATION: Final = 0.9
@@ -43,12 +48,29 @@ _MAX_DAYS: Final = 400
 
 
 class BudgetConfig(BaseModel):
-    """The limits of all canaries of one daemon together; ``None`` is no limit."""
+    """The limits of all canaries of one daemon together; ``None`` is no limit.
+
+    ``members`` is the number of daemons in the fleet for whose share the limits are; it is no key.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     usd_per_day: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
     requests_per_minute: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
+
+    _members: int = PrivateAttr(1)
+
+    @property
+    def members(self) -> int:
+        """The daemons that share the limits; those of this configuration are for one of them."""
+        return self._members
+
+    def share(self, members: int) -> "BudgetConfig":
+        """Return the part of this budget that each of ``members`` daemons of a fleet may use."""
+        limits = {name: getattr(self, name) for name in type(self).model_fields}
+        shared = self.model_copy(update={name: limit / members for name, limit in limits.items() if limit is not None})
+        shared._members = members
+        return shared
 
 
 class ExpectedCost(Struct, frozen=True):
@@ -56,6 +78,14 @@ class ExpectedCost(Struct, frozen=True):
 
     interval: float
     usd: float
+
+
+def budget_days(config: BudgetConfig, expected_costs: Iterable[ExpectedCost]) -> int:
+    """Return the number of UTC days for which ``usd_per_day`` is summed up: 1 without a fleet, at most 400."""
+    if config.members == 1:
+        return 1
+    longest = max((expected.interval for expected in expected_costs if expected.usd), default=0.0)
+    return max(1, min(_MAX_DAYS, math.ceil(_PERIOD_RUNS * longest / _DAY)))
 
 
 class BudgetLimiter:
@@ -71,7 +101,7 @@ class BudgetLimiter:
         self._reserved_usd: dict[str, float] = {}
         self._usd_per_second = self._scheduled_runs_per_second = self._max_run_usd = 0.0
         self._sum_up_costs()
-        self._exhausted_day = ""  # the UTC day whose budget is exhausted
+        self._exhausted_day = ""  # the UTC day that begins the period whose budget is exhausted
         self._recent_runs = _SlidingWindowCounter()
         self._recent_retries = _SlidingWindowCounter()
         self._recent_skipped = _SlidingWindowCounter()
@@ -157,8 +187,22 @@ class BudgetLimiter:
         spend = self.spend_by_day.get(utc_day(wall))
         return 0.0 if spend is None else spend.usd
 
+    def usd_spent_in_period(self, wall: float) -> float:
+        """Return the USD spent in the days for which the budget is summed up, one without a fleet."""
+        start = self._period_start(wall)
+        first, last = utc_day(start), utc_day(start + (self.days - 1) * _DAY)
+        return sum(spend.usd for day, spend in self.spend_by_day.items() if first <= day <= last)
+
+    def _period_start(self, wall: float) -> float:
+        return wall - wall % (self.days * _DAY)
+
+    def _seconds_left(self, wall: float) -> float:
+        """Return the seconds until the budget is available again: until midnight without a fleet."""
+        return self._period_start(wall) + self.days * _DAY - wall
+
     def _sum_up_costs(self) -> None:
         costs = self._expected_costs.values()
+        self.days = budget_days(self._config, costs)
         # Both rates are those without slowdown.
         self._usd_per_second = sum(cost.usd / cost.interval for cost in costs)
         self._scheduled_runs_per_second = sum(1 / cost.interval for cost in costs)
@@ -178,9 +222,9 @@ class BudgetLimiter:
 
     def _is_exhausted(self, interval: float, wall: float) -> bool:
         """Return whether the daily budget is exhausted; shortly before midnight canaries are only slowed down."""
-        day = utc_day(wall)
+        day = utc_day(self._period_start(wall))
         is_too_low = self._remaining_usd(wall) < self._max_run_usd - _EPSILON
-        if self._exhausted_day != day and is_too_low and _seconds_until_midnight(wall) > MAX_SLOWDOWN * interval:
+        if self._exhausted_day != day and is_too_low and self._seconds_left(wall) > MAX_SLOWDOWN * interval:
             self._exhausted_day = day
         return self._exhausted_day == day
 
@@ -189,16 +233,18 @@ class BudgetLimiter:
         return self._remaining_usd(wall) - sum(self._reserved_usd.values()) >= self._max_run_usd - _EPSILON
 
     def _remaining_usd(self, wall: float) -> float:
-        return (self._config.usd_per_day or 0.0) - self.usd_spent(wall)
+        return self._usd_limit - self.usd_spent_in_period(wall)
+
+    @property
+    def _usd_limit(self) -> float:
+        return (self._config.usd_per_day or 0.0) * self.days
 
     def _usd_slowdown(self, wall: float) -> float:
-        """Return the slowdown factor with which the rest of the budget lasts until midnight."""
-        if self.usd_spent(wall) < SLOWDOWN_THRESHOLD * (self._config.usd_per_day or 0.0):
+        """Return the slowdown factor with which the rest of the budget lasts until there is a new one."""
+        if self.usd_spent_in_period(wall) < SLOWDOWN_THRESHOLD * self._usd_limit:
             return 1.0
         spendable = self._remaining_usd(wall) - sum(self._reserved_usd.values()) - self._max_run_usd
-        return min(
-            MAX_SLOWDOWN, max(1.0, self._usd_per_second * _seconds_until_midnight(wall) / max(spendable, _EPSILON))
-        )
+        return min(MAX_SLOWDOWN, max(1.0, self._usd_per_second * self._seconds_left(wall) / max(spendable, _EPSILON)))
 
     def _is_request_limit_reached(self, now: float) -> bool:
         limit = self._window_requests
@@ -241,7 +287,3 @@ def _staggered_credits(expected_costs: Mapping[str, ExpectedCost]) -> dict[str, 
 def utc_day(wall: float) -> str:
     """Return the UTC day of ``wall`` (seconds since the epoch), such as ``2026-02-02``."""
     return datetime.fromtimestamp(wall, UTC).date().isoformat()
-
-
-def _seconds_until_midnight(wall: float) -> float:
-    return 86400.0 - wall % 86400.0

@@ -9,7 +9,7 @@ from typing import Final, Protocol, Self
 from msgspec import Struct
 
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.spend.budget import BudgetConfig, BudgetLimiter, ExpectedCost, utc_day
+from streamcanary.canary.spend.budget import BudgetConfig, BudgetLimiter, ExpectedCost, budget_days, utc_day
 from streamcanary.canary.spend.prices import Price
 from streamcanary.canary.spend.usage import estimate_tokens
 from streamcanary.canary.target import BaseTarget
@@ -91,7 +91,7 @@ def budget_config_errors(
     """
     if budget.usd_per_day is None:
         return
-    max_usd, max_usd_canary = 0.0, ""
+    max_usd, max_usd_canary, costs = 0.0, "", []
     for name, spec in canaries.items():
         reported_paths = set()
         for path, target, model in billable_routes(spec):
@@ -103,9 +103,10 @@ def budget_config_errors(
                 )
                 yield ConfigIssue(("canaries", name, *path), message, conflicts_with=("budget", "usd_per_day"))
         prices = [targets[target].price_of(model) for _, target, model in billable_routes(spec)]
-        if (usd := expected_cost(spec, prices).usd) > max_usd:
-            max_usd, max_usd_canary = usd, name
-    if max_usd > budget.usd_per_day:
+        costs.append(expected := expected_cost(spec, prices))
+        if expected.usd > max_usd:
+            max_usd, max_usd_canary = expected.usd, name
+    if max_usd > budget.usd_per_day * budget_days(budget, costs):
         divided = f"divided by the {replicas} members of fleet, " if replicas > 1 else ""
         message = (
             f"{divided}is less than the cost of one run of canary {max_usd_canary} (up to {max_usd:.2g} USD); raise it"
@@ -234,6 +235,12 @@ class SpendGuard:
         """The USD spent on the current UTC day."""
         return self._limiter.usd_spent(self._clock.time())
 
+    @property
+    def _usd_spent(self) -> dict[str, float]:
+        """What was spent of the budget, for the log; with the days for which it is, if these are several."""
+        usd = {"usd": round(self._limiter.usd_spent_in_period(self._clock.time()), 6)}
+        return usd if self._limiter.days == 1 else {**usd, "days": self._limiter.days}
+
     def admit(self, canary: Canary) -> BudgetState | None:
         """Return the budget state for a scheduled run of ``canary``; ``None`` without a budget.
 
@@ -263,7 +270,7 @@ class SpendGuard:
         if state is BudgetState.EXHAUSTED and self._logged_state is not state:
             _log.warning(
                 "budget exhausted",
-                extra={"usd": round(self.usd_spent_today, 6), "usd_per_day": self._config.usd_per_day},
+                extra={**self._usd_spent, "usd_per_day": self._config.usd_per_day},
             )
             self._logged_state = state
         elif state is BudgetState.WITHIN and self._logged_state is not None:
@@ -277,7 +284,7 @@ class SpendGuard:
             _log.warning(
                 "canaries slowed down by budget",
                 extra={"limit": self._limiter.slowing_limit(wall, now) or " and ".join(limits), **limits}
-                | ({"usd": round(self.usd_spent_today, 6)} if "usd_per_day" in limits else {}),
+                | (self._usd_spent if "usd_per_day" in limits else {}),
             )
             self._last_slowed = now
         elif self._last_slowed is None:
