@@ -1,5 +1,7 @@
 """A real daemon with ``--keep-running``: what would end it at the start does not end its process."""
 
+import asyncio
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +79,37 @@ async def test_a_daemon_that_waits_can_be_stopped(tmp_path: Path) -> None:
         assert 0 == (await daemon.terminate()).code
     finally:
         await daemon.kill()
+
+
+async def test_a_signal_during_the_restart_is_not_lost(tmp_path: Path) -> None:
+    """SIGTERM that comes while the program replaces itself ends it as soon as it handles signals."""
+    path = tmp_path / "streamcanary.yaml"
+    path.write_text("canaries: {}")
+    program = f"""
+import os, signal
+from streamcanary.cli import main
+from streamcanary.reload import config_file
+
+def restart(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("restarting", flush=True)
+    execv(*arguments)
+
+print("started", flush=True)
+os.execv, execv, config_file.RETRY_INTERVAL = restart, os.execv, 0.0
+main.main(["run", "-c", {str(path)!r}, "--keep-running"])
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(60):
+            stdout, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (0, ["started", "restarting", "started"]) == (process.returncode, stdout.decode().split())
 
 
 async def test_a_store_that_is_in_use_is_waited_for(tmp_path: Path) -> None:

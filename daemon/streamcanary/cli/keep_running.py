@@ -36,6 +36,9 @@ def start_again(file: Path, liveness_file: Path | None = None) -> NoReturn:
     asyncio.run(_wait(file, liveness_file))
     sys.stdout.flush()
     sys.stderr.flush()
+    # A signal that comes until the program has handlers again stays pending. As the first process of a container, it
+    # would lose it otherwise; ``exit_on_signal`` of the program unblocks them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same program
 
 

@@ -18,10 +18,11 @@ def exit_on_signal(*numbers: int, code: int) -> None:
 
     This is for the time in which there is nothing to shut down. Imports take most of a second, and an exception during
     an import would print a traceback. The kernel does not deliver an unhandled signal to the first process of a
-    container.
+    container. Signals that the process has blocked are unblocked.
     """
     for number in numbers:
         signal.signal(number, lambda *_: os._exit(code))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 class StopRequest:
