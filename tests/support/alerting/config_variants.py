@@ -40,6 +40,12 @@ SHARES_RULE: dict[str, Any] = {
     "labels": {"severity": "page"},
     "per": ["canary", "target", "all"],
 }
+PAGED_SPIKE: dict[str, Any] = {
+    "detector": {"type": "spike", "normal": "10%", "spike": "60%", "false_pages": "1 per 1h", "autocorrelation": 0},
+    "labels": {"severity": "page"},
+    "per": ["canary", "target", "all"],
+}
+"""It fires after three failures in a row."""
 USUAL_TIMES = LearnedValues(
     limits={},
     days=1.0,
@@ -61,6 +67,7 @@ RULE_VARIANTS: dict[str, dict[str, Any]] = {
     "pooled by all": {"Errors": POOLED_RULE, "Any": {**ANY_FAULT_RULE, "per": ["target", "all"]}},
     "pooled and renamed": {"Faults": {**POOLED_RULE, "renamed_from": "Errors"}, "Any": ANY_FAULT_RULE},
     "pooled shares": {"Errors": SHARES_RULE},
+    "pooled spike": {"Errors": PAGED_SPIKE, "Any": {**ANY_FAULT_RULE, "per": "target"}},
     "learned": {"Errors": SHIFT_RULE, "Any": ANY_FAULT_RULE},
     "no built-in": {"Errors": ERRORS_RULE, "NoData": {"enabled": False}, "CanaryEgressDown": {"enabled": False}},
 }

@@ -74,10 +74,23 @@ def _check_no_spontaneous_resolve(engine: Engine, before: State, received_input:
         if incident.is_firing:
             later = after.incidents[key]
             assert later.opened == incident.opened
-            assert later.is_firing or _may_resolve(engine, before, later, received_input), (later, received_input)
+            may_resolve = later.is_firing or _may_resolve(engine, before, later, received_input)
+            assert may_resolve or _has_recovered_with_wider(engine, before, later, after), (later, received_input)
     for key, group in before.groups.items():
         if group.is_firing:
             assert after.groups[key].opened == group.opened
+
+
+def _has_recovered_with_wider(engine: Engine, before: State, incident: Incident, after: State) -> bool:
+    """Return whether ``incident``, which no receiver has, resolved at the same time as a wider alert of its rule."""
+    is_sent = any(incident.key in group.members for group in before.groups.values() if group.is_firing)
+    return not is_sent and any(
+        key in before.incidents
+        and before.incidents[key].is_firing
+        and not after.incidents[key].is_firing
+        and before.incidents[key].rule == incident.rule
+        for key in engine.bindings.inhibition.of(incident.key).any_of
+    )
 
 
 def _may_resolve(engine: Engine, before: State, incident: Incident, received_input: Input) -> bool:

@@ -88,6 +88,11 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether it is open."""
         return self.resolved is None
 
+    @property
+    def first_bad_at(self) -> float:
+        """The time of its first bad sample, in seconds since the epoch."""
+        return self.opened if self.evidence.since is None else self.evidence.since
+
 
 class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The unit of notification: incidents that are sent in one notification, and their receivers.

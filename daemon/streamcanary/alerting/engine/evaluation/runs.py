@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from streamcanary.alerting.builtin_rules import BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN
-from streamcanary.alerting.detectors import StreamDetector
+from streamcanary.alerting.detectors import Cusum, StreamDetector
+from streamcanary.alerting.detectors.cusum import SpikeState
 from streamcanary.alerting.engine.bindings import Binding, Bindings
+from streamcanary.alerting.engine.evaluation.members import Members
 from streamcanary.alerting.engine.evaluation.reachability import (
     detect_egress_outage,
     update_reachability,
@@ -15,6 +17,7 @@ from streamcanary.alerting.engine.evaluation.reachability import (
 from streamcanary.alerting.engine.evaluation.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, adverse_value, sample_of
 from streamcanary.alerting.engine.incidents import Incidents
 from streamcanary.alerting.engine.state import BindingState, Draft
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetState, Outcome
 from streamcanary.model.redaction.redactor import scrub
@@ -116,6 +119,48 @@ class RunEvaluator:
         elif incident is not None and firing and not result.is_firing:
             draft.put(msgspec.structs.replace(after, counts=counts).update_evidence(incident))
             self._incidents.close(draft, binding.key, at, result.counts.resolve_reason, now)
+            self._close_narrower(draft, binding, members, at, now)
+        elif incident is not None and firing and not bad:
+            self._close_with_wider(draft, binding, incident, at, now)
+
+    def _close_narrower(self, draft: Draft, binding: Binding, members: Members, at: float, now: float) -> None:
+        """Resolve the narrower alerts that the pooled one of ``binding``, which has recovered at ``at``, had muted.
+
+        Each would need as many good runs as the pooled alert, of its own canary alone. Meanwhile a single failure, as
+        is normal, would be notified as another outage. A canary with no good run at all since the outage began stays
+        as it is until its first one.
+        """
+        if not binding.is_wide:
+            return
+        names = {canary.name for canary in binding.canaries}
+        down = {member.name for member in members.counted if member.bad == member.total}
+        narrower = {other.key: other for name in names for other in self._bindings.sample_bindings(name)}
+        for key, other in narrower.items():
+            own = {canary.name for canary in other.canaries}
+            incident = draft.incidents.get(key)
+            if incident is not None and incident.is_firing and own < names and not own <= down:
+                self._close_with_wider(draft, other, incident, at, now)
+
+    def _close_with_wider(self, draft: Draft, binding: Binding, incident: Incident, at: float, now: float) -> None:
+        """Resolve the firing ``incident``, which no receiver has, if it is of an outage whose wider alert is over.
+
+        It starts from zero, so that a canary that still fails fires again. Only a CUSUM, which starts anew without a
+        loss, does that.
+        """
+        if not isinstance(binding.detector, Cusum) or draft.groups_containing(incident.key):
+            return
+        for other in map(draft.incidents.get, self._bindings.inhibition.of(incident.key).any_of):
+            if (
+                other is not None
+                and other.rule == incident.rule
+                and other.resolved is not None
+                and other.first_bad_at <= incident.opened <= other.resolved <= now
+            ):
+                state = draft.detectors.get(binding.key) or BindingState()
+                state = msgspec.structs.replace(state, detector=SpikeState(resolved=at), counts=None, members=Members())
+                draft.put_binding_state(binding.key, state)
+                self._incidents.close(draft, binding.key, at, f"{other.subject} recovered", now)
+                return
 
     def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
         """Open or close ``BudgetExhausted`` by the budget state of a run. A run without cost has no effect."""

@@ -92,7 +92,7 @@ class Muter:
         """Return whether one of ``others``, of which receivers are not notified yet, will inhibit ``incident``."""
         by_key = {other.key: other for other in others}
         wider = (by_key.get(key) for key in self._inhibition.of(incident.key).any_of)
-        return any(other is not None and incident.opened >= _since(other) for other in wider)
+        return any(other is not None and incident.opened >= other.first_bad_at for other in wider)
 
     def _inhibits(self, draft: Draft, other: Incident, incident: Incident, now: float) -> bool:
         """Return whether ``other`` inhibits ``incident``.
@@ -101,7 +101,7 @@ class Muter:
         ``other`` still inhibits until the first bad sample after its end. It does not if its end is later than ``now``:
         the clock was set back, and the order of the two is unknown.
         """
-        if incident.opened < _since(other):
+        if incident.opened < other.first_bad_at:
             return False
         if other.resolved is not None:
             binding_state = draft.detectors.get(incident.key)
@@ -115,11 +115,6 @@ class Muter:
         if self._is_state_receiver(receiver):
             return bool(groups)
         return any(_is_accepted(draft, receiver, group, other) for group in groups)
-
-
-def _since(incident: Incident) -> float:
-    """Return when ``incident`` began: at its first bad sample."""
-    return incident.opened if incident.evidence.since is None else incident.evidence.since
 
 
 def _name(other: Incident, incident: Incident) -> str:

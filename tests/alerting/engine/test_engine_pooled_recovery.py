@@ -1,0 +1,80 @@
+"""The end of an outage that a pooled alert was notified of is one resolve, and the next outage is a new alert."""
+
+import random
+
+import pytest
+
+from support.alerting.pooled import PooledHarness, fleet
+
+SPIKE = {"detector": {"type": "spike"}, "per": ["canary", "target"], "labels": {"severity": "page"}}
+NORMAL = 0.02
+"""The rate of failures that the rule calls normal."""
+
+
+def a_target_of_eight() -> PooledHarness:
+    """Return a harness of eight canaries of a target with the rule ``spike``."""
+    return PooledHarness(fleet("abcdefgh"), SPIKE, group_wait=30, group_interval=300)
+
+
+def send(harness: PooledHarness, *rounds: str) -> list[tuple[str, list[str]]]:
+    """Process ``rounds`` of runs, and deliver what is due after each; return what is sent."""
+    sent = []
+    for written in rounds:
+        harness.rounds(written)
+        sent += harness.notified()
+    return sent
+
+
+def at_random(rounds: int, seed: int, **rates: float) -> list[str]:
+    """Return ``rounds`` of runs of eight canaries: those in ``rates`` fail with that probability, others ``NORMAL``."""
+    chance = random.Random(seed)  # noqa: S311 # a simulation
+    return [
+        "".join(name.upper() if chance.random() < rates.get(name, NORMAL) else name for name in "abcdefgh")
+        for _ in range(rounds)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_outage_of_a_target_is_one_trigger_and_one_resolve(seed: int) -> None:
+    """Failures that are normal, soon after the target has recovered, are no further alert of its canaries."""
+    harness = a_target_of_eight()
+    assert [("trigger", ["target openai"])] == send(harness, *["ABCDEFGH"] * 20)
+    assert [("resolve", ["target openai"])] == send(harness, *at_random(80, seed))
+    assert [] == harness.firing()
+
+
+def test_the_next_outage_is_of_the_target_again() -> None:
+    """Alerts of canaries that the first outage opened do not make the second one that of eight canaries."""
+    harness = a_target_of_eight()
+    for _ in range(2):
+        assert [("trigger", ["target openai"])] == send(harness, *["ABCDEFGH"] * 20)
+        assert [("resolve", ["target openai"])] == send(harness, *["abcdefgh"] * 90)
+
+
+MANY = "abcdefghijklmnopqrstuvwxyz"
+A_DOWN = "A" + MANY[1:]
+
+
+def a_target_of_many() -> PooledHarness:
+    """Return a harness of so many canaries that the pooled alert recovers though one of them still fails."""
+    harness = PooledHarness(fleet(MANY), SPIKE, group_wait=0)
+    assert [("trigger", ["target openai"])] == send(harness, *[MANY.upper()] * 10)
+    return harness
+
+
+def test_a_canary_that_never_recovered_is_notified_when_the_target_has() -> None:
+    """The alert of a canary without a good run stays open, and is notified at its next failure."""
+    harness = a_target_of_many()
+    opened = harness.the_incident("a").opened
+    sent = send(harness, *[A_DOWN] * 20)
+    assert [("resolve", ["target openai"]), ("trigger", ["a"])] == sent
+    assert (["a"], opened) == (harness.firing(), harness.the_incident("a").opened)
+
+
+def test_a_canary_that_fails_on_fires_again() -> None:
+    """A canary that had a good run, but still fails, is notified after as many failures as any other."""
+    harness = a_target_of_many()
+    send(harness, "a" + MANY[1:].upper())
+    opened = harness.the_incident("a").opened
+    assert [("resolve", ["target openai"]), ("trigger", ["a"])] == send(harness, *[A_DOWN] * 25)
+    assert opened < harness.the_incident("a").opened
