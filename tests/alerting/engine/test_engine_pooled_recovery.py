@@ -4,6 +4,8 @@ import random
 
 import pytest
 
+from streamcanary.alerting.engine.inputs import SilenceCreated
+from streamcanary.model.alerts.silence import Silence
 from support.alerting.pooled import PooledHarness, fleet
 
 SPIKE = {"detector": {"type": "spike"}, "per": ["canary", "target"], "labels": {"severity": "page"}}
@@ -78,3 +80,29 @@ def test_a_canary_that_fails_on_fires_again() -> None:
     opened = harness.the_incident("a").opened
     assert [("resolve", ["target openai"]), ("trigger", ["a"])] == send(harness, *[A_DOWN] * 25)
     assert opened < harness.the_incident("a").opened
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_broken_canary_among_normal_failures_is_notified_once(seed: int) -> None:
+    """The pooled alert fires, too, but single failures of others say nothing new: one alert, and one resolve."""
+    harness = a_target_of_eight()
+    assert [("trigger", ["a"])] == send(harness, *at_random(80, seed, a=1.0))
+    assert ["a", "target openai"] == harness.firing()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_silenced_broken_canary_among_normal_failures_notifies_nothing(seed: int) -> None:
+    """Single failures of other canaries do not break the silence."""
+    harness = a_target_of_eight()
+    silence = Silence(id="s", match=('canary="a"',), starts=harness.now, until=harness.now + 86400)
+    harness.step(SilenceCreated(silence))
+    assert [] == send(harness, *at_random(80, seed, a=1.0))
+
+
+def test_a_pooled_alert_forgets_canaries_that_have_recovered() -> None:
+    """Some time after seven of eight canaries have recovered, it names the one that still fails."""
+    harness = a_target_of_eight()
+    send(harness, *["ABCDEFGH"] * 20, *at_random(100, 1, a=1.0))
+    incident = harness.the_incident("target openai")
+    evidence = harness.state.detectors[incident.key].update_evidence(incident).evidence
+    assert (["a"], 7) == ([member.name for member in evidence.failing], evidence.unaffected_count)

@@ -13,7 +13,10 @@ from streamcanary.alerting.builtin_rules import (
     RESOLVE_CONDITIONS,
     STORE_FAILING,
 )
-from streamcanary.alerting.detectors import Cusum, NoData, StreamDetector
+from streamcanary.alerting.detectors import Cusum, NoData, Shift, Spike, StreamDetector
+from streamcanary.alerting.detectors.base import SampleStream
+from streamcanary.alerting.detectors.shift import NORMAL_PART
+from streamcanary.alerting.engine.evaluation.members import NORMAL_RATE
 from streamcanary.alerting.engine.grouping.inhibition import Inhibition
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
@@ -31,7 +34,8 @@ class Binding(NamedTuple):
     """A rule and a scope value that it watches. ``key`` is the key of their incident and of their detector state.
 
     It has either a ``detector`` of samples or, if that is ``None``, fires at ``missing_runs_to_fire`` missing runs. If
-    the detector learns, ``baseline`` is what it has learned; ``None`` if that is nothing yet.
+    the detector learns, ``baseline`` is what it has learned; ``None`` if that is nothing yet. ``normal`` is the rate of
+    failures of a canary that is normal, from 0 to 1.
     """
 
     key: str
@@ -42,6 +46,7 @@ class Binding(NamedTuple):
     missing_runs_to_fire: int
     resolve_condition: str
     baseline: LearnedBaseline | None = None
+    normal: float = NORMAL_RATE
 
     @property
     def canaries(self) -> tuple[Canary, ...]:
@@ -204,11 +209,13 @@ class Bindings:
         if known is not None and known.baseline is baseline:
             return known
         detector: StreamDetector | None
+        stream = binding.scope_value.stream(baseline)
         try:
-            detector = binding.rule.detector.for_stream(binding.scope_value.stream(baseline))
+            detector = binding.rule.detector.for_stream(stream)
         except ValueError:  # such as a base rate too close to the rate to detect: `check` says so
             detector = binding.detector
-        learned = binding._replace(baseline=baseline, detector=detector)
+        normal = _normal_rate(binding.rule, stream)
+        learned = binding._replace(baseline=baseline, detector=detector, normal=normal)
         if detector is not None:
             learned = learned._replace(resolve_condition=detector.resolve_condition)
         self._with_baselines[binding.key] = learned
@@ -227,9 +234,19 @@ class Bindings:
         if isinstance(detector, NoData):
             binding = Binding(key, name, rule, scope_value, None, detector.runs, detector.resolve_condition)
         else:
-            stream_detector = detector.for_stream(scope_value.stream())
+            stream = scope_value.stream()
+            stream_detector = detector.for_stream(stream)
             binding = Binding(key, name, rule, scope_value, stream_detector, 0, stream_detector.resolve_condition)
+            binding = binding._replace(normal=_normal_rate(rule, stream))
         self._bindings[key] = binding
         by_canary = self._sample_bindings if binding.detector else self._no_data_bindings
         for canary in scope_value.canaries:
             by_canary.setdefault(canary.name, []).append(binding)
+
+
+def _normal_rate(rule: Rule, stream: SampleStream) -> float:
+    """Return the rate of failures of ``stream`` that is normal: what ``spike`` has, and the quantile of ``shift``."""
+    detector = rule.detector
+    if isinstance(detector, Spike):
+        return detector.normal_of(stream)
+    return NORMAL_PART if isinstance(detector, Shift) else NORMAL_RATE

@@ -35,9 +35,9 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     characters. There are at most five ids of each kind, the newest last. ``diagnosis`` is the result of the preflight
     after the first failure, as text; empty if it found nothing or did not run.
 
-    The rest is of a pooled alert: ``failing`` are canaries with a bad sample since then, the worst first, of
-    ``failing_count``, or more if ``has_more_failing``. ``unaffected`` are some of ``unaffected_count`` canaries that
-    had only good samples.
+    The rest is of a pooled alert: ``failing`` are canaries with more bad samples recently than is normal, the worst
+    first, of ``failing_count``, or more if ``has_more_failing``. ``unaffected`` are some of ``unaffected_count`` others
+    that had samples.
     """
 
     bad: int = 0

@@ -104,7 +104,7 @@ class RunEvaluator:
         )
         members = before.members
         if binding.is_wide:
-            members = members.record(run.outcome.canary, bad=bad, at=at, since=counts.since)
+            members = members.record(run.outcome.canary, bad=bad, at=at, since=counts.since, normal=binding.normal)
         assumed_firing = before.assumed_firing
         if assumed_firing is not None:  # a new incident replaces the one of before the data loss
             assumed_firing = None if result.is_firing else assumed_firing.feed(detector, bad=bad, at=at)

@@ -53,7 +53,7 @@ class Muter:
     def _reason_by_members(self, draft: Draft, incident: Incident, inhibitors: Inhibitors, now: float) -> str | None:
         """Return why a pooled ``incident`` says nothing new; ``None`` if it does.
 
-        It does not if each failing member is silenced or has an alert of its own that receivers have.
+        It does not if each member that certainly fails is silenced or has an alert of its own that receivers have.
         It is never muted for that once receivers have it. So of two alerts that could mute each other, the one that
         receivers have is not muted, and its end is not hidden by the other.
         """
@@ -61,7 +61,7 @@ class Muter:
         if state is None or state.members.is_full or self._is_in_notifications(draft, incident):
             return None
         reason = None
-        for member in state.members.failing:
+        for member in state.members.certainly_failing:
             others = (draft.incidents.get(key) for key in inhibitors.by_member.get(member.name, ()))
             other = next((one for one in others if one is not None and self._covers(draft, one, incident, now)), None)
             labels = self._inhibition.member_labels(incident.key, member.name)
