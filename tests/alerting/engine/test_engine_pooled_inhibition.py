@@ -160,3 +160,35 @@ def test_a_scope_that_a_reload_removes_mutes_nothing_any_longer(scopes: str) -> 
     assert left == harness.firing()
     actions = [action for action, _ in harness.notified()]
     assert (["update"] if scopes == "canary" else []) == actions
+
+
+def test_a_further_canary_that_fails_is_an_update_of_the_pooled_alert() -> None:
+    """An alert that opens under a pooled one is not notified itself: the pooled one names its canary, once."""
+    harness = PooledHarness(fleet("abcdefgh"), SPIKE)
+    for _ in range(20):
+        harness.rounds("ABcdefgh")
+        harness.notified()
+    assert ["a", "b"] == [one.name for one in harness.the_incident("target openai").evidence.failing]
+    sent = []
+    for _ in range(20):
+        harness.rounds("ABCdefgh")
+        while notification := harness.deliver("hook"):
+            [pooled] = [member for member in notification.members if member.scope]
+            sent.append((notification.action.value, [one.name for one in pooled.evidence.failing]))
+    assert ["a", "b", "c", "target openai"] == harness.firing()
+    assert [("update", ["a", "b", "c"])] == sent
+
+
+@pytest.mark.parametrize("match", ['scope="target"', 'alert="Errors"'])
+def test_a_silenced_pooled_alert_mutes_no_other(match: str) -> None:
+    """A silence of the pooled alert alone hides no canary that fails next; one of the whole rule does."""
+    harness = PooledHarness(fleet("abcdefgh"), SPIKE)
+    for _ in range(20):
+        harness.rounds("ABcdefgh")
+        harness.notified()
+    harness.step(SilenceCreated(Silence(id="s", match=(match,), starts=harness.now, until=harness.now + 86400)))
+    sent = []
+    for _ in range(20):
+        harness.rounds("ABCdefgh")
+        sent += harness.notified()
+    assert (any("c" in subjects for _, subjects in sent)) == (match == 'scope="target"')

@@ -59,7 +59,7 @@ A_DOWN = "A" + MANY[1:]
 
 def a_target_of_many() -> PooledHarness:
     """Return a harness of so many canaries that the pooled alert recovers though one of them still fails."""
-    harness = PooledHarness(fleet(MANY), SPIKE, group_wait=0)
+    harness = PooledHarness(fleet(MANY), SPIKE, group_wait=30)
     assert [("trigger", ["target openai"])] == send(harness, *[MANY.upper()] * 10)
     return harness
 

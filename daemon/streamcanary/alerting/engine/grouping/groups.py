@@ -189,7 +189,15 @@ class Groups:
         ]
         any_unmuted = any(incident.key not in muted for incident in firing)
         repeats = any_unmuted and not self._is_repeat_suppressed(draft, firing)
-        due = self._next_flush(group, new, resolved, repeats=repeats, now=now)
+        sent = group.last_flush
+        news = [
+            incident
+            for incident in firing
+            if sent is not None
+            and incident.key in notified - muted
+            and self._muter.hides_news(draft, incident, sent, now)
+        ]
+        due = self._next_flush(group, new or news, resolved, repeats=repeats, now=now)
         if due is not None and due <= now:
             # the wider alert is notified first; the alerts that it will inhibit wait until it is accepted
             flushed = [incident for incident in firing if incident not in held]

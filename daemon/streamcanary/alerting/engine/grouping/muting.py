@@ -31,7 +31,7 @@ class Muter:
 
     def mute_reason(self, draft: Draft, incident: Incident, now: float) -> str | None:
         """Return why ``incident`` is muted at ``now`` (seconds since the epoch); ``None`` if it is not."""
-        if reason := self._reason_by_user(draft, {**incident.labels, "alert": incident.rule}, now):
+        if reason := self._user_reason(draft, incident, now):
             return reason
         inhibitors = self._inhibition.of(incident.key)
         for key in inhibitors.any_of:
@@ -39,6 +39,31 @@ class Muter:
             if other is not None and self._inhibits(draft, other, incident, now):
                 return f"inhibited by {_name(other, incident)}"
         return self._reason_by_members(draft, incident, inhibitors, now) if inhibitors.by_member else None
+
+    def hides_news(self, draft: Draft, incident: Incident, since: float, now: float) -> bool:
+        """Return whether the pooled ``incident`` mutes an alert about a canary that it did not name when it was sent.
+
+        The alert opened after that, at ``since``, and the canary would be named now. Times are seconds since the epoch.
+        """
+        state = draft.detectors.get(incident.key)
+        if not incident.scope or state is None:
+            return False
+        named = {member.name for member in incident.evidence.failing}  # as in the last notification
+        by_member = self._inhibition.of(incident.key).by_member
+        keys = (key for one in state.members.failing if one.name not in named for key in by_member.get(one.name, ()))
+        return any(
+            other is not None
+            and other.is_firing
+            and other.rule == incident.rule
+            and other.opened > since
+            and not draft.groups_containing(other.key)
+            and self._user_reason(draft, other, now) is None
+            and self._inhibits(draft, incident, other, now)
+            for other in map(draft.incidents.get, keys)
+        )
+
+    def _user_reason(self, draft: Draft, incident: Incident, now: float) -> str | None:
+        return self._reason_by_user(draft, {**incident.labels, "alert": incident.rule}, now)
 
     def _reason_by_user(self, draft: Draft, labels: dict[str, str], now: float) -> str | None:
         """Return the silence or maintenance window that mutes an alert with ``labels``; ``None`` if there is none."""
@@ -99,8 +124,11 @@ class Muter:
 
         It does if it began before ``incident`` opened and every receiver of ``incident`` is notified of it. A resolved
         ``other`` still inhibits until the first bad sample after its end. It does not if its end is later than ``now``:
-        the clock was set back, and the order of the two is unknown.
+        the clock was set back, and the order of the two is unknown. A pooled alert that is itself silenced, or in a
+        maintenance window, does not inhibit those of its canaries: nobody would be notified of the next one to fail.
         """
+        if other.rule == incident.rule and other.is_firing and self._user_reason(draft, other, now):
+            return False
         if incident.opened < other.first_bad_at:
             return False
         if other.resolved is not None:
