@@ -108,6 +108,23 @@ def test_an_autocorrelation_that_no_threshold_allows_is_lowered() -> None:
     assert close.for_stream(STREAM._replace(autocorrelation=0.9)).threshold <= 5000
 
 
+def test_learned_bursts_count_at_the_rate_at_which_they_were_seen() -> None:
+    """Bursts that were learned at a low rate delay an alert less than bursts at a written ``normal`` that is higher."""
+    bursty = spike().for_stream(STREAM._replace(base_rate=0.001, autocorrelation=0.42))
+    at_normal = spike(autocorrelation=0.42).for_stream(STREAM)
+
+    assert (bursty.threshold, at_normal.threshold) == (65, 109)
+    assert bursty.step == at_normal.step
+    assert runs_to_fire(bursty.step, 65, 0.001, 0.42) * 30 >= YEAR
+    assert runs_to_fire(bursty.step, 65, 0.02, 0.0) * 30 >= YEAR
+
+
+def test_a_written_normal_is_still_kept_when_nothing_else_is_seen() -> None:
+    """The threshold is at least that of independent errors at ``normal``, and at most that of bursts at ``normal``."""
+    assert 35 == spike().for_stream(STREAM._replace(base_rate=0.001, autocorrelation=0.05)).threshold
+    assert 50 == spike().for_stream(STREAM._replace(base_rate=0.04, autocorrelation=0.1)).threshold
+
+
 @pytest.mark.parametrize(("autocorrelation", "expected"), [(0, 35), (0.1, 50), (0.3, 82)])
 def test_bursts_need_a_higher_threshold(autocorrelation: float, expected: int) -> None:
     """The threshold for the same promise rises with the autocorrelation."""

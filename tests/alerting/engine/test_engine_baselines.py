@@ -187,6 +187,37 @@ def test_limits_that_are_impossible_are_none(limits: tuple[float, ...]) -> None:
     assert harness.open_incidents == []
 
 
+def test_an_outage_that_goes_on_does_not_become_normal() -> None:
+    """While the alert fires, for two weeks, the limit stays, though the history of slow answers grows each day."""
+    harness = started()
+    learn(harness)
+    harness.observe(*[slow] * 12)
+    while_slow = msgspec.structs.replace(VALUES, limits={"chat": (5.0,)})
+    for days in range(14):
+        harness.now = NOON + days * 86400.0
+        learn(harness, while_slow)
+        harness.observe(*[slow] * 60)
+    assert len(harness.open_incidents) == 1
+    harness.now = NOON + 15 * 86400.0
+    learn(harness, while_slow)
+    harness.observe(*[slow] * 60)
+    assert harness.open_incidents == []
+
+
+def test_the_resolve_condition_of_an_open_alert_follows_what_is_learned() -> None:
+    """If something else is learned while an alert has fired for two weeks, its text has the new number of good runs."""
+    harness = started(config=alerts(rules={"Errors": {"detector": {"type": "spike"}}}))
+    harness.observe(*[bad] * 12)
+    [before] = harness.open_incidents
+    harness.now += 15 * 86400.0
+    learn(harness, LearnedRate(bad=300, total=20_000, upper_bound=0.017, autocorrelation=0.4))
+    [incident] = harness.open_incidents
+    [binding] = harness.engine.bindings.learning
+    detector = harness.engine.bindings.with_baseline(binding, harness.state.baselines)
+    assert incident.resolve_condition.split()[0] == detector.resolve_condition.split()[0]
+    assert incident.resolve_condition != before.resolve_condition
+
+
 def test_a_learned_base_rate_sets_the_threshold() -> None:
     """A canary that seldom fails is noticed after fewer failures than one whose base rate is not known."""
     fired_after = []

@@ -105,6 +105,24 @@ def test_time_over_its_limit_is_no_sample_while_the_event_loop_is_late(
 
 
 @pytest.mark.parametrize(
+    ("measure", "outcome", "expected"),
+    [
+        ("first_token", a_run(time_to_first_token=2.4, lag=0.3), BAD),
+        ("first_token", a_run(time_to_first_token=2.4, lag=0.5), NEUTRAL),
+        ("first_token", a_run(time_to_first_token=1.9, lag=0.5), GOOD),
+        ("tokens_per_second", a_run(output_speed=OutputSpeed(tokens_per_second=0.4, seconds=2.0), lag=0.3), BAD),
+        ("tokens_per_second", a_run(output_speed=OutputSpeed(tokens_per_second=0.4, seconds=2.0), lag=0.5), NEUTRAL),
+        ("tokens_per_second", a_run(output_speed=OutputSpeed(tokens_per_second=0.4, seconds=2.0), lag=2.0), NEUTRAL),
+    ],
+)
+def test_a_value_worse_than_learned_is_no_sample_while_the_event_loop_is_late(
+    measure: str, outcome: Outcome, expected: Sample
+) -> None:
+    """A value beyond the learned limit (2 s; 0.5 tokens/s) says nothing if the event loop may have caused it."""
+    assert sample_of(rule(measure, detector={"type": "shift"}), outcome, 2.0) is expected
+
+
+@pytest.mark.parametrize(
     ("outcome", "expected"),
     [
         (a_run(output_speed=OutputSpeed(tokens_per_second=20.0, seconds=2.0)), GOOD),

@@ -71,6 +71,13 @@ def test_failing_most_of_the_time_is_normal() -> None:
     assert (learned.rate, learned.in_incidents) == (pytest.approx(0.5, abs=0.05), 0)
 
 
+def test_an_outage_longer_than_the_history_before_it_is_no_burst() -> None:
+    """If more than half of the samples are in incidents, their autocorrelation would delay every later alert."""
+    learned = learn([*bursty_samples(0.01, 0.0, 300), *[True] * 400, *bursty_samples(0.01, 0.0, 50)])
+
+    assert (learned.total, learned.autocorrelation) == (750, PRIOR_AUTOCORRELATION)
+
+
 def test_too_few_samples_teach_nothing() -> None:
     """Fewer than 200 samples are no base rate, and 200 are."""
     assert estimate_base_rate(FailureSeries([False] * (MIN_SAMPLES - 1)), cusum) is None

@@ -22,17 +22,17 @@ def values(*limits: float) -> LearnedValues:
         (
             Measure.FIRST_TOKEN,
             values(0.73),
-            "90% have 730ms or less; 10% of 5,760 runs (at most 10.7%) have more, autocorrelation 0.20",
+            "usually 730ms or less; 10% of 5,760 runs (at most 10.7%) have more, autocorrelation 0.20",
         ),
         (
             Measure.DURATION,
             values(1.0, 1.0, 2.0, 1.5),
-            "90% have 1s to 2s or less; 10% of 5,760 runs (at most 10.7%) have more, autocorrelation 0.20",
+            "usually 1s to 2s or less; 10% of 5,760 runs (at most 10.7%) have more, autocorrelation 0.20",
         ),
         (
             Measure.TOKENS_PER_SECOND,
             values(0.05),
-            "90% have 20 tokens/s or more; 10% of 5,760 runs (at most 10.7%) have less, autocorrelation 0.20",
+            "usually 20 tokens/s or more; 10% of 5,760 runs (at most 10.7%) have less, autocorrelation 0.20",
         ),
     ],
 )

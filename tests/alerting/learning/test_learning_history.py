@@ -134,6 +134,37 @@ def test_a_speed_that_is_slower_is_worse() -> None:
     assert 1 / limit == pytest.approx(10 / 0.734, rel=0.1)
 
 
+def test_the_limit_depends_on_the_factor_to_detect() -> None:
+    """Times that hardly vary have a limit between the usual time and the one to detect: 0.5 s and 1 s, or 2 s."""
+    runs = [a_run(started=NOON + at, time_to_first_token=0.5) for at, _ in answer_times(1.2, every=120.0)]
+    limits = []
+    for worse in ("2x", "4x"):
+        learned = learn(runs, measure="first_token", detector={"type": "shift", "worse": worse})["chat"]
+        assert isinstance(learned, LearnedValues)
+        limits.append(learned.limit("chat", NOON))
+
+    assert limits == pytest.approx([0.5 * 2**0.5, 1.0])
+
+
+def test_times_with_lag_of_the_daemon_are_left_out() -> None:
+    """A value that the daemon measured late does not show what is usual; a lag of a few ms does not matter."""
+    slow = OutputSpeed(tokens_per_second=2.0, seconds=1.0)
+    quick = OutputSpeed(tokens_per_second=20.0, seconds=1.0)
+    late = [
+        a_run(started=NOON + at, time_to_first_token=3.0, output_speed=slow, lag=2.5)
+        for at, _ in answer_times(1.2, every=120.0)
+    ]
+    usual = [
+        structs.replace(run, time_to_first_token=0.05, output_speed=quick, lag=0.009, started=run.started + 60)
+        for run in late
+    ]
+    runs = [run for pair in zip(late, usual, strict=True) for run in pair]
+    for measure, limit in (("first_token", 0.05 * 2**0.5), ("tokens_per_second", 2**0.5 / 20)):
+        learned = learn(runs, measure=measure, detector={"type": "shift"})["chat"]
+        assert isinstance(learned, LearnedValues)
+        assert learned.limit("chat", NOON) == pytest.approx(limit)
+
+
 def test_a_day_of_runs_is_enough() -> None:
     """The first evaluation after a day finds enough times."""
     runs = [a_run(started=NOON + at, time_to_first_token=value) for at, value in answer_times(0.98, every=60.0)]

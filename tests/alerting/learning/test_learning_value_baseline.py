@@ -4,7 +4,7 @@ import pytest
 
 from streamcanary.alerting.detectors import SampleStream, Spike
 from streamcanary.alerting.learning.baseline import LearnedValues, fraction_above, season_of
-from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values
+from streamcanary.alerting.learning.value_baseline import SmallestChange, ValueSeries, estimate_values
 from streamcanary.model.schedule import Every
 from support.alerting.histories import DAY, answer_times
 
@@ -25,7 +25,18 @@ def learn(days: float, *, busy: float = 1.0, slow: tuple[float, float] = (0.0, 0
     return estimate_values(series, cusum)
 
 
-@pytest.mark.parametrize(("days", "slow"), [(1.0, (0.0, 0.0)), (1.0, (0.5, 0.8)), (3.0, (1.0, 1.5)), (7.0, (2.0, 5.0))])
+def limit_of(median: float, spread: float, change: SmallestChange) -> float:
+    """Return the limit of answers with this ``median`` and ``spread`` (of the logarithm) that ``change`` gives."""
+    series = ValueSeries()
+    for at, value in answer_times(2, spread=spread):
+        series.append("chat", at, 2 * median * value)
+    learned = estimate_values(series, cusum, change)
+    assert learned is not None
+    [limit] = learned.limits["chat"]
+    return limit
+
+
+@pytest.mark.parametrize(("days", "slow"), [(1.0, (0.0, 0.0)), (3.0, (1.0, 1.5)), (7.0, (2.0, 5.0))])
 def test_slow_days_are_not_normal(days: float, slow: tuple[float, float]) -> None:
     """The limit is the 90 % quantile of the usual values, with an incident of up to three days of a week."""
     learned = learn(days, slow=slow)
@@ -48,6 +59,35 @@ def test_too_few_values_teach_nothing() -> None:
         series.append("chat", at, value)
 
     assert estimate_values(series, cusum) is None
+
+
+def test_a_slow_hour_of_the_first_day_is_not_normal() -> None:
+    """In a history of one day, an incident of two hours hardly raises the limit."""
+    learned = learn(1.0, slow=(0.5, 0.6))
+
+    assert learned is not None
+    assert learned.limits == {"chat": (pytest.approx(USUAL_LIMIT, rel=0.15),)}
+
+
+@pytest.mark.parametrize("days", [1.0, 1.5, 2.0, 4.0])
+def test_busy_hours_are_not_a_change_from_the_first_day_on(days: float) -> None:
+    """After a night and a busy day, the limit is that of the busy hours, though most values are below it."""
+    learned = learn(days, busy=2.5)
+
+    assert learned is not None
+    assert learned.limits == {"chat": (pytest.approx(2.5 * USUAL_LIMIT, rel=0.08),)}
+
+
+def test_a_change_smaller_than_the_one_to_detect_is_below_the_limit() -> None:
+    """Where times vary by 3 %, the limit is between the usual time and the slower one, not at the 90 % quantile."""
+    assert limit_of(0.5, 0.03, SmallestChange(factor=1.41)) == pytest.approx(0.5 * 1.41, rel=0.02)
+    assert limit_of(0.5, 0.03, SmallestChange(factor=1.0)) == pytest.approx(0.52, rel=0.02)
+    assert limit_of(0.5, 0.5, SmallestChange(factor=1.41)) == pytest.approx(0.5 * 2.7183 ** (0.5 * 1.2816), rel=0.08)
+
+
+def test_a_few_milliseconds_are_no_change() -> None:
+    """Times of a few milliseconds have a limit that is at least 10 ms higher."""
+    assert limit_of(0.002, 0.1, SmallestChange(factor=1.41, increase=0.01)) == pytest.approx(0.012, rel=0.02)
 
 
 def test_the_quarters_of_the_day_have_limits_of_their_own_after_a_week() -> None:

@@ -138,17 +138,29 @@ def _step_ratio(low: float, high: float) -> float:
     return math.log(high / low) / math.log((1 - low) / (1 - high))
 
 
-def cusum_for(normal: float, spike: float, interval: float, false_interval: float, autocorrelation: float) -> Cusum:
+def cusum_for(
+    normal: float,
+    spike: float,
+    interval: float,
+    false_interval: float,
+    autocorrelation: float,
+    bursty_rate: float | None = None,
+) -> Cusum:
     """Return the CUSUM for samples every ``interval`` seconds on average.
 
     At the error rate ``normal`` with that lag-1 ``autocorrelation`` it fires no more often than every
-    ``false_interval`` seconds on average.
+    ``false_interval`` seconds on average. With a ``bursty_rate`` errors have the autocorrelation at that rate, and are
+    independent at ``normal``; the promise holds for both.
 
     Raises:
         ValueError: if no threshold satisfies that; the message says what to change.
     """
     step = cusum_step(normal, spike)
-    threshold = _threshold(step, normal, autocorrelation, false_interval / interval)
+    runs = false_interval / interval
+    threshold = _threshold(step, normal if bursty_rate is None else bursty_rate, autocorrelation, runs)
+    if threshold is not None and bursty_rate is not None:
+        independent = _threshold(step, normal, 0.0, runs)
+        threshold = independent and max(threshold, independent)
     if threshold is None:
         bursts = f", with an autocorrelation of {autocorrelation:g}" if autocorrelation else ""
         raise ValueError(

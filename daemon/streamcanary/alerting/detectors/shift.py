@@ -63,11 +63,11 @@ FactorText = Annotated[
 class Shift(BaseDetector):
     """Fires when the samples indicate that all values are ``worse`` by a factor than they usually are.
 
-    From the recorded runs of a canary it learns a limit, below which 90 % of the values usually are, which part is
-    above it while nothing has changed, and which part would be if all values were worse by the factor. A sample above
-    the limit is bad, and a Bernoulli CUSUM between these two parts decides as that of ``spike`` does: with the same
-    promise of ``false_pages``, and resolved by evidence that the values are as before. One slow answer is never enough.
-    An outage, or a slow day, does not change what was learned, and what was learned survives a restart.
+    From the recorded runs of a canary it learns a limit, below which 90 % or more of the values usually are, which part
+    is above it while nothing has changed, and which part would be if all values were worse by the factor. A sample
+    above the limit is bad, and a Bernoulli CUSUM between these two parts decides as that of ``spike`` does: with the
+    same promise of ``false_pages``, and resolved by evidence that the values are as before. One slow answer is never
+    enough. An outage, or a slow day, does not change what was learned, and what was learned survives a restart.
 
     It needs a day of recorded runs, at least 200; before that it neither fires nor resolves. For ``tokens_per_second``
     worse is slower.

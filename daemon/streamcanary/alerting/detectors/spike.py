@@ -80,7 +80,9 @@ class Spike(BaseDetector):
     the rate ``normal`` fire no more often than ``false_pages``. Both steps are in units of the good one; the bad one is
     rounded to an integer, so that the sum is an integer and the rate of false alerts is exact (see
     :mod:`streamcanary.alerting.detectors.cusum_run_length`). Errors that come in bursts need a higher threshold:
-    ``autocorrelation`` is how much more probable a failure is after a failure, between 0 and 1.
+    ``autocorrelation`` is how much more probable a failure is after a failure, between 0 and 1. One that was learned is
+    that of failures at the learned rate; the threshold is then the higher of that, and of independent errors at a
+    written ``normal``.
 
     With ``normal: learned`` the base rate is that of the stream, at most ``max_normal``.
     """
@@ -153,10 +155,10 @@ class Spike(BaseDetector):
         if stream.autocorrelation is None:
             return PRIOR_AUTOCORRELATION
         learned = min(stream.autocorrelation, MAX_AUTOCORRELATION)
-        normal = self.normal_of(stream)
+        normal, bursty_rate = self.normal_of(stream), self._bursty_rate(stream)
         while learned > 0:
             try:
-                self.cusum(stream, normal, learned)
+                self.cusum(stream, normal, learned, bursty_rate)
             except ValueError:
                 learned = max(0.0, round(learned - 0.05, 12))
             else:
@@ -180,9 +182,28 @@ class Spike(BaseDetector):
         Raises:
             ValueError: if no threshold satisfies ``false_pages``; the message says what to change.
         """
-        return self.cusum(stream, self.normal_of(stream), self.autocorrelation_of(stream))
+        normal, autocorrelation = self.normal_of(stream), self.autocorrelation_of(stream)
+        return self.cusum(stream, normal, autocorrelation, self._bursty_rate(stream))
 
-    def cusum(self, stream: SampleStream, normal: float, autocorrelation: float) -> Cusum:
-        """Return the CUSUM for ``stream`` if these are its base rate and autocorrelation. Raises as the former."""
+    def forecast_rate(self, stream: SampleStream) -> float:
+        """Return the error rate at which failures have :meth:`autocorrelation_of`: learned with it, or ``normal``."""
+        bursty_rate = self._bursty_rate(stream)
+        return self.normal_of(stream) if bursty_rate is None else bursty_rate
+
+    def cusum(
+        self, stream: SampleStream, normal: float, autocorrelation: float, bursty_rate: float | None = None
+    ) -> Cusum:
+        """Return the CUSUM for ``stream`` if these are its rates and autocorrelation. Raises as the former."""
         false_interval = self.false_pages.mean_interval / stream.share
-        return cusum_for(normal, self.spike, stream.interval, false_interval, autocorrelation)
+        return cusum_for(normal, self.spike, stream.interval, false_interval, autocorrelation, bursty_rate)
+
+    def _bursty_rate(self, stream: SampleStream) -> float | None:
+        """Return the learned rate of failures whose bursts were learned, if ``normal`` is written; else ``None``.
+
+        Bursts were seen at that rate. A written ``normal`` is usually higher, and bursts at that rate would need a
+        threshold that no recorded run justifies.
+        """
+        if stream.base_rate is None or self.normal == LEARNED or self.autocorrelation != LEARNED:
+            return None
+        rate = min(max(stream.base_rate, MIN_LEARNED_RATE), self.highest_normal)
+        return rate if stream.autocorrelation else None

@@ -1,6 +1,6 @@
 """The alert engine: a pure ``step`` function from a state and an input to the next state and the changed rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import msgspec
@@ -46,6 +46,7 @@ from streamcanary.alerting.engine.inputs import (
 )
 from streamcanary.alerting.engine.recovery.reconciliation import Reconciler
 from streamcanary.alerting.engine.state import Draft, State
+from streamcanary.alerting.learning.baseline import LearnedBaseline
 from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Retry
 from streamcanary.model.alerts.incident import Evidence
 from streamcanary.model.alerts.row_change import RowChange
@@ -106,12 +107,19 @@ class Engine:
                 restart_missing_runs(draft, self.bindings, rescheduled, now)
                 self._adapt_state(draft, now)
             case BaselinesLearned(baselines):
-                put_learned(draft, self.bindings, baselines)
+                self._on_baselines(draft, baselines, now)
             case Tick():
                 self._on_tick(draft, now)
             case _:
                 self._on_service_input(draft, input, now)
         return draft.finish()
+
+    def _on_baselines(self, draft: Draft, baselines: Mapping[str, LearnedBaseline | None], now: float) -> None:
+        """Store what was learned, and update what resolves the open alerts that it changes."""
+        for binding in put_learned(draft, self.bindings, baselines, now):
+            incident = draft.incidents.get(binding.key)
+            if incident is not None and incident.is_firing:
+                refresh_metadata(draft, binding, self.bindings, incident)
 
     def _on_service_input(self, draft: Draft, input: ServiceInput, now: float) -> None:  # noqa: A002
         """Handle the result of a delivery, of a write to the store, or of a reload."""

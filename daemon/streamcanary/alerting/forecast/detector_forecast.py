@@ -60,6 +60,8 @@ class _ForecastInRuns(NamedTuple):
 def forecast_detector(detector: SampleDetector, stream: SampleStream, base_rate: float) -> Forecast:
     """Return the forecast of ``detector`` for ``stream`` at ``base_rate``, or of a ``spike`` at its own ``normal``.
 
+    If ``normal`` is written, and bursts are learned, that of the ``spike`` is at the rate that was learned with them.
+
     The result is exact for ``consecutive`` and ``spike``, which are small Markov chains. The other detectors are
     simulated with a fixed seed, to a few per cent. For a canary with a cron expression, delays count from any moment,
     pauses included, and the windows of ``ratio`` and ``burn_rate`` hold as many runs as at its median interval.
@@ -67,7 +69,7 @@ def forecast_detector(detector: SampleDetector, stream: SampleStream, base_rate:
     Raises:
         ValueError: if the detector has no threshold for this stream.
     """
-    rate = detector.normal_of(stream) if isinstance(detector, Spike) else base_rate
+    rate = detector.forecast_rate(stream) if isinstance(detector, Spike) else base_rate
     return _forecast(detector, stream._replace(subject=""), rate)
 
 

@@ -52,28 +52,29 @@ def estimate_base_rate(
     """Return the base rate of ``series``; ``None`` if there are fewer than ``min_samples`` outside incidents.
 
     ``cusum`` is called with rates up to ``max_rate`` only. If more than half of the samples are in incidents, failing
-    is what the series normally does: then all samples count.
+    is what the series normally does: then all samples count. Their autocorrelation is that of the incidents, and not
+    learned: after an outage in a young history it would delay each later alert.
     """
     rate, autocorrelation = min(_START_RATE, max_rate), PRIOR_AUTOCORRELATION
-    normal = series
+    normal, estimated = series, autocorrelation
     for _ in range(_MAX_ROUNDS):
         normal = series.without_incidents(*cusum(rate, autocorrelation))
         normal = series if 2 * normal.total < series.total else _without_bad_blocks(normal, autocorrelation)
         before = rate, autocorrelation
+        estimated = PRIOR_AUTOCORRELATION if normal is series else estimate_autocorrelation(normal, max_autocorrelation)
         # rounded, so that the rounds end, and that few thresholds are computed
-        autocorrelation = round(estimate_autocorrelation(normal, max_autocorrelation) * 20) / 20
+        autocorrelation = round(estimated * 20) / 20
         rate = min(round_up(upper_bound(normal.bad, normal.total, autocorrelation)), max_rate)
         if before == (rate, autocorrelation):
             break
     if normal.total < min_samples:
         return None
-    autocorrelation = estimate_autocorrelation(normal, max_autocorrelation)
     return LearnedRate(
         bad=normal.bad,
         total=normal.total,
         in_incidents=series.total - normal.total,
-        upper_bound=upper_bound(normal.bad, normal.total, autocorrelation),
-        autocorrelation=round(autocorrelation, 3),
+        upper_bound=upper_bound(normal.bad, normal.total, estimated),
+        autocorrelation=round(estimated, 3),
     )
 
 

@@ -69,10 +69,10 @@ class LearnedRate(Struct, frozen=True, kw_only=True, tag_field="type", tag="rate
 class LearnedValues(Struct, frozen=True, kw_only=True, tag_field="type", tag="values", omit_defaults=True):
     """The usual values of a measure of a binding, such that higher is worse: a speed is in seconds for each token.
 
-    ``limits`` has for each canary (by identity) the value below which 90 % usually are, or one for each quarter of the
-    day (UTC). ``above`` is the part of the samples above the limit. ``quantiles`` are those of the values relative to
-    their limits, at 2.5 %, 7.5 % and so on. All were learned from ``days`` days at ``learned_at`` (seconds since the
-    epoch).
+    ``limits`` has for each canary (by identity) the value below which 90 % or more usually are, or one for each quarter
+    of the day (UTC). ``above`` is the part of the samples above the limit. ``quantiles`` are those of the values
+    relative to their limits, at 2.5 %, 7.5 % and so on. All were learned from ``days`` days at ``learned_at``
+    (seconds since the epoch).
     """
 
     limits: dict[str, tuple[float, ...]]

@@ -15,7 +15,7 @@ def describe_baseline(measure: Measure, baseline: LearnedBaseline) -> str:
     parts = [_format_limit(measure, each) for each in ((low,) if low == high else (low, high))]
     usual, worse = ("{} or less", "more") if measure.is_timed else ("{} or more", "less")
     return (
-        f"90% have {usual.format(' to '.join(parts))}; {_describe_rate(baseline.above)} have {worse}, "
+        f"usually {usual.format(' to '.join(parts))}; {_describe_rate(baseline.above)} have {worse}, "
         f"{_describe_bursts(baseline.above)}"
     )
 

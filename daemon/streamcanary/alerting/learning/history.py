@@ -1,5 +1,6 @@
 """Sorts recorded runs into the series of bindings, and learns the baseline of each from its series. Pure."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -11,12 +12,19 @@ from streamcanary.alerting.engine.evaluation.samples import Sample, adverse_valu
 from streamcanary.alerting.learning.base_rate import CusumSteps, estimate_base_rate
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate
 from streamcanary.alerting.learning.failure_series import FailureSeries
-from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values
+from streamcanary.alerting.learning.value_baseline import SmallestChange, ValueSeries, estimate_values
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 MAX_RUNS: Final = 200_000
 """The latest recorded runs from which is learned, at most: as many as the store keeps of those that succeeded."""
+
+MIN_INCREASE: Final = 0.01
+"""Seconds by which a time must be worse than usual: less is the scheduling of the daemon, or the network."""
+
+_MAX_LAG_PART = 0.1  # of a time: if the daemon was late by more, it does not show what is usual
 
 _DEFAULT = Spike(type="spike")
 _FALLBACK = 8, 36  # of the default at 30 s
@@ -36,6 +44,19 @@ def learning_cusum(detector: SampleDetector | NoData, stream: SampleStream) -> t
             continue
         return found.step, found.threshold
     return _FALLBACK
+
+
+def _smallest_change(rule: Rule) -> SmallestChange:
+    """Return the change that is not above a learned limit: half of the one to detect, as a factor."""
+    worse = rule.detector.worse if isinstance(rule.detector, Shift) else 1.0
+    return SmallestChange(math.sqrt(worse), MIN_INCREASE if rule.measure.is_timed else 0.0)
+
+
+def _is_distorted(measure: Measure, outcome: Outcome, value: float) -> bool:
+    """Return whether the lag of the daemon may be much of the adverse ``value``, so that it is not what is usual."""
+    speed = outcome.output_speed
+    seconds = value if measure.is_timed or speed is None else speed.seconds
+    return outcome.lag > max(MIN_INCREASE, _MAX_LAG_PART * seconds)
 
 
 class History:
@@ -86,7 +107,7 @@ class History:
                         failures.append(bad=sample is Sample.BAD)
                 case ValueSeries() as values:
                     value = adverse_value(binding.rule.measure, outcome)
-                    if value is not None:
+                    if value is not None and not _is_distorted(binding.rule.measure, outcome, value):
                         values.append(canary.identity, outcome.started + outcome.duration, value)
 
     def learn(self, now: float) -> Iterator[tuple[str, LearnedBaseline | None]]:
@@ -107,7 +128,7 @@ class History:
         if isinstance(series, FailureSeries):
             learned = estimate_base_rate(series, cusum, binding.rule.detector.max_base_rate)
         else:
-            learned = estimate_values(series, cusum)
+            learned = estimate_values(series, cusum, _smallest_change(binding.rule))
         return None if learned is None else msgspec.structs.replace(learned, learned_at=now)
 
     def _cusum(self, binding: Binding) -> CusumSteps:

@@ -2,10 +2,11 @@
 
 All functions are pure. Values are such that higher is worse. The *limit* of a canary is a high quantile of its values,
 so that a known part of them is above it while nothing has changed; a detector then counts the samples above the limit.
+Where the values vary little, the limit is higher, so that a change smaller than the one to detect is not above it.
 
-1. The limit is the median of the quantiles of blocks, so that the values of an incident, or of a slow day, do not raise
-   it. From three days on there is one for each quarter of the day (UTC), and the highest is used: the busy hours are
-   not a change. From seven days on, where the quarters differ, each has its own.
+1. The limit is the median of the limits of blocks, so that the values of an incident, or of a slow day, do not raise
+   it. Each quarter of the day (UTC) has one, and the highest is used: the busy hours are not a change. From seven days
+   on, where the quarters differ, each has its own.
 2. The part of the samples above the limit, and its autocorrelation, are estimated as a base rate is
    (:func:`estimate_base_rate`): outside incidents, with an upper bound. What the limit misses, they contain.
 3. The distribution of the values relative to the limit (for each quantile the median of the blocks) says which part is
@@ -18,7 +19,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median, median_low
-from typing import Final
+from typing import Final, NamedTuple
 
 from streamcanary.alerting.learning.base_rate import CusumSteps, estimate_base_rate
 from streamcanary.alerting.learning.baseline import DAY, QUANTILES, SEASONS, LearnedValues, season_of
@@ -37,11 +38,26 @@ MAX_EXCEEDANCE: Final = 0.25
 MAX_AUTOCORRELATION: Final = 0.9
 """The highest autocorrelation of slow answers that is learned: unlike failures, they come in long bursts."""
 
-_DAYS_WITH_SEASONS = 3.0
+_DAYS_WITH_BLOCKS = 3.0  # from then on, a block of a quarter of the day is one of a day
 _DAYS_WITH_SEASONAL_LIMITS = 7.0
 _MIN_DIFFERENCE = 1.2  # between the limits of the quarters of the day
 _MIN_BLOCK = 25  # values; fewer have no 90 % quantile to speak of
 _MAX_BLOCKS = 28
+
+
+class SmallestChange(NamedTuple):
+    """The smallest change of all values that may be above the limit: by ``factor``, and by ``increase`` (seconds)."""
+
+    factor: float = 1.0
+    increase: float = 0.0
+
+    def limit_of(self, ordered: Sequence[float]) -> float:
+        """Return the limit for ``ordered`` values. If nearly all are zero it is zero: they have no factor."""
+        limit, usual = _quantile(ordered, QUANTILE), _quantile(ordered, 0.5)
+        return max(limit, usual * self.factor, usual + self.increase) if limit > 0 else 0.0
+
+
+_ANY_CHANGE = SmallestChange()
 
 
 class ValueSeries:
@@ -79,13 +95,15 @@ class ValueSeries:
         return found
 
 
-def estimate_values(series: ValueSeries, cusum: CusumSteps) -> LearnedValues | None:
+def estimate_values(
+    series: ValueSeries, cusum: CusumSteps, change: SmallestChange = _ANY_CHANGE
+) -> LearnedValues | None:
     """Return what is normal for ``series``; ``None`` if no canary has a day of values, or all have too few.
 
-    ``cusum`` is called with the parts of the values above the limit.
+    ``cusum`` is called with the parts of the values above the limit. No limit is less than ``change`` above the median.
     """
     by_canary = series.by_canary()
-    limits = {canary: found for canary, values in by_canary.items() if (found := _limits(values))}
+    limits = {canary: found for canary, values in by_canary.items() if (found := _limits(values, change))}
     if not limits:
         return None
     days = max(values[-1][0] - values[0][0] for values in by_canary.values()) / DAY
@@ -102,8 +120,11 @@ def estimate_values(series: ValueSeries, cusum: CusumSteps) -> LearnedValues | N
     return LearnedValues(limits=limits, days=days, above=rate, quantiles=quantiles)
 
 
-def _limits(values: Sequence[tuple[float, float]]) -> tuple[float, ...]:
-    """Return the limit of a canary, or one for each quarter of the day; none if its values are too few."""
+def _limits(values: Sequence[tuple[float, float]], change: SmallestChange) -> tuple[float, ...]:
+    """Return the limit of a canary, or one for each quarter of the day; none if its values are too few.
+
+    In the first days a quarter has several blocks: an incident in less than half of it does not raise its limit.
+    """
     span = values[-1][0] - values[0][0]
     if span < MIN_SPAN or len(values) < 2 * _MIN_BLOCK:
         return ()
@@ -111,16 +132,18 @@ def _limits(values: Sequence[tuple[float, float]]) -> tuple[float, ...]:
     for at, value in values:
         by_season[season_of(at)].append(value)
     days = span / DAY
-    if days < _DAYS_WITH_SEASONS or min(len(some) for some in by_season) < 2 * _MIN_BLOCK:
-        return (median_low(_block_quantiles([value for _, value in values], _MAX_BLOCKS)),)
-    limits = tuple(median(_block_quantiles(some, max(2, round(days)))) for some in by_season)
+    if min(len(some) for some in by_season) < _MIN_BLOCK:
+        return (median_low(_block_limits([value for _, value in values], _MAX_BLOCKS, change)),)
+    if days < _DAYS_WITH_BLOCKS:
+        return (max(median_low(_block_limits(some, _MAX_BLOCKS // SEASONS, change)) for some in by_season),)
+    limits = tuple(median(_block_limits(some, round(days), change)) for some in by_season)
     if days >= _DAYS_WITH_SEASONAL_LIMITS and max(limits) >= _MIN_DIFFERENCE * min(limits):
         return limits
     return (max(limits),)
 
 
-def _block_quantiles(values: Sequence[float], max_blocks: int) -> list[float]:
-    return [_quantile(block, QUANTILE) for block in _blocks(values, max_blocks)]
+def _block_limits(values: Sequence[float], max_blocks: int, change: SmallestChange) -> list[float]:
+    return [change.limit_of(block) for block in _blocks(values, max_blocks)]
 
 
 def _blocks(values: Sequence[float], max_blocks: int) -> Iterator[list[float]]:

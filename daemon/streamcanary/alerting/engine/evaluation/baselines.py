@@ -4,12 +4,16 @@ The table has a :data:`LearnedBaseline` under the key of each binding that has l
 each canary with such bindings since when it sends the request that it sends now.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
-from streamcanary.alerting.engine.bindings import Bindings
+from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.state import Draft
 from streamcanary.alerting.learning.baseline import LearnedBaseline, RequestSince
 from streamcanary.model.canary import Canary
+
+LONGEST_INCIDENT: Final = 14 * 86400.0
+"""Seconds that an alert fires until what happens now counts as normal: longer, it is no incident any more."""
 
 
 def request_key(canary: Canary) -> str:
@@ -31,11 +35,23 @@ def requests_since(
     return {identity: row.since for identity, row in rows.items() if isinstance(row, RequestSince)}
 
 
-def put_learned(draft: Draft, bindings: Bindings, learned: Mapping[str, LearnedBaseline | None]) -> None:
-    """Store what was ``learned`` about bindings. A baseline stays while the history has too few samples for another."""
+def put_learned(
+    draft: Draft, bindings: Bindings, learned: Mapping[str, LearnedBaseline | None], now: float
+) -> Iterator[Binding]:
+    """Store what was ``learned`` about bindings, and yield those whose detector may now be another one.
+
+    A baseline stays while the history has too few samples for another, and while the alert of the binding fires, for
+    :data:`LONGEST_INCIDENT`: an outage that goes on would otherwise become normal, and its alert resolve.
+    """
     for key, baseline in learned.items():
-        if baseline is not None and bindings.learns(key):  # if not, a reload has removed it in the meantime
-            draft.put_baseline(key, baseline)
+        binding = bindings.get(key)
+        if baseline is None or binding is None or not bindings.learns(key):  # a reload may have removed it
+            continue
+        incident = draft.incidents.get(key)
+        if incident is not None and incident.is_firing and now - incident.opened < LONGEST_INCIDENT:
+            continue
+        draft.put_baseline(key, baseline)
+        yield bindings.with_baseline(binding, draft.baselines)
 
 
 def adapt_baselines(draft: Draft, bindings: Bindings, now: float) -> None:

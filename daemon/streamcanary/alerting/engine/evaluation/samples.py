@@ -53,7 +53,10 @@ def sample_of(rule: Rule, outcome: Outcome, limit: float | None = None) -> Sampl
         value = adverse_value(rule.measure, outcome)
         if value is None or limit is None:
             return Sample.NEUTRAL
-        return Sample.BAD if value > limit else Sample.GOOD
+        if value <= limit:
+            return Sample.GOOD
+        # Without the lag of the daemon, the value may have been within the limit.
+        return Sample.NEUTRAL if _adverse_value_without_lag(rule.measure, outcome, value) <= limit else Sample.BAD
     match rule.measure:
         case Measure.ERRORS:
             if outcome.kind in _ANSWERED:
@@ -139,6 +142,14 @@ def _sample_by_limit(rule: Rule, outcome: Outcome) -> Sample:
         return Sample.GOOD
     # Without the lag of the daemon, the value may have been within the limit.
     return Sample.NEUTRAL if is_good_without_lag else Sample.BAD
+
+
+def _adverse_value_without_lag(measure: Measure, outcome: Outcome, value: float) -> float:
+    """Return the adverse ``value`` of a run if all of the lag of the daemon fell into its measurement."""
+    if measure.is_timed:
+        return value - outcome.lag
+    speed = _speed_without_lag(measure, outcome)
+    return 1 / speed if speed > 0 else value
 
 
 def _speed_without_lag(measure: Measure, outcome: Outcome) -> float:
