@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 
+from streamcanary.alerting.engine.keys import incident_key
+from streamcanary.alerting.learning.baseline import LearnedRate
 from streamcanary.cli.commands.check import main
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
@@ -29,10 +33,11 @@ async def check(
     rule: dict[str, Any],
     runs: list[Outcome],
     names: Sequence[str] = ("chat",),
+    rows: Sequence[RowChange] = (),
 ) -> tuple[list[str], list[str]]:
     """Record ``runs``, check a configuration with ``rule``, and return its output and its warnings."""
     store = Store.open(StoreConfig(path=folder / "store.db"), ManualClock(NOON))
-    await store.commit((), runs)
+    await store.commit(rows, runs)
     await store.close()
     canaries = {name: {"target": "t", "model": "m", "every": "30s"} for name in names}
     targets = {"t": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}}
@@ -80,6 +85,21 @@ async def test_a_learned_base_rate_is_printed_and_used(tmp_path: Path, capsys: p
     assert [] == err
 
 
+async def test_what_the_daemon_has_learned_from_more_runs_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A baseline in the store that is from more runs than the command reads is that which the daemon uses."""
+    few, many = (LearnedRate(bad=n // 50, total=n, upper_bound=0.022, autocorrelation=0.0) for n in (1_000, 200_000))
+    for baseline, expected in ((few, "1.07% of 4,000 runs"), (many, "2% of 200,000 runs")):
+        folder = tmp_path / str(baseline.total)
+        folder.mkdir()
+        row = RowChange("baselines", incident_key("default", "R", "chat"), msgspec.json.encode(baseline))
+        damaged = RowChange("baselines", "damaged", b"{")
+        out, _ = await check(folder, capsys, {"detector": LEARNS}, rates(0.01), rows=[row, damaged])
+        [line] = lines_about_learning(out)
+        assert line.startswith(f"R learned of chat: {expected}")
+
+
 async def test_without_history_the_defaults_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Too few runs to learn from are named, with what would be enough."""
     out, err = await check(tmp_path, capsys, {"detector": LEARNS}, rates(0.01, count=50))
@@ -102,8 +122,8 @@ async def test_bursts_that_contradict_the_configuration_are_a_warning(
     """An autocorrelation that is written too low is a warning with the line to paste."""
     detector = {"type": "spike", "autocorrelation": 0}
     _, [warning] = await check(tmp_path, capsys, {"detector": detector}, rates(0.02, 0.4))
-    assert warning.startswith("warning: rule R: failures of chat come in bursts: their autocorrelation is 0.3")
-    assert warning.endswith("write detector: {type: spike, autocorrelation: 0.36}")
+    assert warning.startswith("warning: rule R: failures of chat come in bursts: their autocorrelation is 0.4")
+    assert warning.endswith("write detector: {type: spike, autocorrelation: 0.41}")
 
 
 async def test_learned_times_are_printed_with_a_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.forecast import MONTH_SECONDS, RuleBaseline, format_pages, learn_baselines
 from streamcanary.alerting.forecast.shift_forecast import SHIFT_FACTORS, ShiftForecast, shift_forecasts
 from streamcanary.alerting.learning.description import describe_baseline
@@ -26,8 +27,12 @@ class RecordedBaselines(NamedTuple):
 
 
 def read_baselines(rules: Mapping[str, Rule], settings: Settings) -> RecordedBaselines:
-    """Return what ``rules`` learn from the store of ``settings``; without a store, nothing is learned yet."""
+    """Return what ``rules`` learn from the store of ``settings``; without a store, nothing is learned yet.
+
+    What a daemon has learned from more runs than are read here is taken from the store.
+    """
     from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
+    from streamcanary.store.recorded_runs import read_baselines as read_rows
 
     path: Path = settings.store.path
     if not any(rule.detector.learns or rule.detector.type == "spike" for rule in rules.values()):
@@ -36,7 +41,8 @@ def read_baselines(rules: Mapping[str, Rule], settings: Settings) -> RecordedBas
     try:
         if path.exists():
             runs = (run for run in read_runs(path, limit=_MAX_RUNS) if isinstance(run, Outcome))
-            return RecordedBaselines(learn_baselines(rules, instance, canaries, runs))
+            stored = read_state({"baselines": read_rows(path)})[0].baselines
+            return RecordedBaselines(learn_baselines(rules, instance, canaries, runs, stored))
     except RunsUnreadable as unreadable:
         problem = f"store.path: cannot compare recorded runs with normal: {unreadable}"
         return RecordedBaselines(learn_baselines(rules, instance, canaries, ()), problem)

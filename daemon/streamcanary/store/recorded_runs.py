@@ -65,6 +65,27 @@ def read_incidents(path: Path) -> list[Incident]:
     return found
 
 
+def read_baselines(path: Path) -> dict[str, bytes]:
+    """Return the rows of what the daemon has learned about its alerts, by key; none of an older daemon.
+
+    Rows after the first 10,000 are left out.
+
+    Raises:
+        RunsUnreadable: as :func:`read_runs` does.
+    """
+    try:
+        with closing(_open_database(path)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'baselines'").fetchone():
+                return {}
+            query = "SELECT key, value FROM baselines WHERE length(value) <= ? LIMIT ?"
+            rows = connection.execute(query, (MAX_RUN_BYTES, _MAX_INCIDENTS)).fetchall()
+            return {key: value for key, value in rows if isinstance(key, str) and isinstance(value, bytes)}
+    except RunsUnreadable:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _unreadable_error(path, error) from None
+
+
 def _read_rows(connection: sqlite3.Connection, limit: int | None) -> Iterator[Outcome | UnreadableRun]:
     end: int = connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchone()[0]
     last = 0 if limit is None else max(0, end - limit)

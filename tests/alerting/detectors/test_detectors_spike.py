@@ -160,6 +160,7 @@ def test_false_pages_are_parsed_as_a_number_per_time(text: str, interval: float,
         ({"normal": "0.001%", "spike": "0.002%"}, "spike", "too close to normal"),
         ({"normal": 0}, "normal", "more than 0% and at most 100%"),
         ({"normal": "learn"}, "normal", "'learn' is not a fraction; did you mean learned, to estimate it from"),
+        ({"normal": "lerned"}, "normal", "'lerned' is not a fraction; did you mean"),  # codespell:ignore lerned
         ({"max_normal": "5%"}, "max_normal", "is only for normal: learned; remove it, or write normal: learned"),
         (
             {"normal": "learned", "spike": "4%"},

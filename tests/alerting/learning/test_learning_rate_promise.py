@@ -7,10 +7,12 @@ from random import Random
 import pytest
 
 from streamcanary.alerting.detectors import SampleStream, Spike
+from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire
 from streamcanary.alerting.learning.base_rate import estimate_base_rate
 from streamcanary.alerting.learning.failure_series import FailureSeries
 from streamcanary.alerting.learning.history import learning_cusum
 from streamcanary.model.schedule import Every
+from support.alerting.histories import bursty_samples
 
 RATE = 0.02
 PROMISED = 5_000  # samples between two false pages
@@ -30,6 +32,24 @@ def pooled(canaries: int, autocorrelation: float, seed: int) -> Iterator[bool]:
     chains = [chain(autocorrelation, random) for _ in range(canaries)]
     while True:
         yield from (next(one) for one in chains)
+
+
+def test_the_bursts_of_a_canary_that_seldom_fails_are_not_underestimated() -> None:
+    """After two weeks with some 40 failures, a promised page a year is one at most in the mean."""
+    unlearned, rate, autocorrelation = SampleStream("", Every(300.0)), 0.01, 0.3
+    detector = Spike.model_validate({"type": "spike", "normal": "learned"})
+
+    def cusum(rate: float, learned: float) -> tuple[int, int]:
+        return learning_cusum(detector, unlearned._replace(base_rate=rate, autocorrelation=learned))
+
+    pages = []
+    for seed in range(15):
+        learned = estimate_base_rate(FailureSeries(bursty_samples(rate, autocorrelation, 4032, seed)), cusum)
+        assert learned is not None
+        step, threshold = cusum(learned.usable_rate, learned.usable_autocorrelation)
+        pages.append(365 * 288 / runs_to_fire(step, threshold, rate, autocorrelation))
+
+    assert sum(pages) / len(pages) < 1
 
 
 @pytest.mark.parametrize(("canaries", "autocorrelation"), [(1, 0.0), (1, 0.3), (8, 0.3), (8, 0.6)])

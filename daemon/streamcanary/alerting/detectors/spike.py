@@ -1,6 +1,7 @@
 """The ``spike`` detector: a Bernoulli CUSUM that detects a change of the error rate at a limited false alarm rate."""
 
 import re
+from difflib import get_close_matches
 from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema, model_validator
@@ -28,7 +29,7 @@ _NUMBER = re.compile(r"\s*\d{0,2}\.?\d{1,12}\s*")  # of a variable
 def _parse_normal(value: object) -> object:
     if value == LEARNED:
         return value
-    if isinstance(value, str) and value.strip().casefold().startswith("lea"):
+    if isinstance(value, str) and get_close_matches(value.strip().casefold(), [LEARNED]):
         raise ValueError(f"{value!r} is not a fraction; did you mean {LEARNED}, to estimate it from recorded runs?")
     return parse_fraction(value)
 

@@ -3,12 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from streamcanary.alerting.detectors import NoData, Shift, Spike
 from streamcanary.alerting.engine.bindings import Binding, Bindings
+from streamcanary.alerting.engine.evaluation.baselines import learned_baseline
 from streamcanary.alerting.forecast.detector_forecast import MONTH_SECONDS, false_pages, format_pages
-from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues, round_up
+from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues, RequestSince, round_up
 from streamcanary.alerting.learning.history import MAX_RUNS, History
 from streamcanary.alerting.learning.value_baseline import MIN_SPAN
 from streamcanary.alerting.rules import Rule
@@ -94,9 +96,16 @@ class RuleBaseline(NamedTuple):
 
 
 def learn_baselines(
-    rules: Mapping[str, Rule], instance: str, canaries: Sequence[Canary], outcomes: Iterable[Outcome]
+    rules: Mapping[str, Rule],
+    instance: str,
+    canaries: Sequence[Canary],
+    outcomes: Iterable[Outcome],
+    stored: Mapping[str, LearnedBaseline | RequestSince] = MappingProxyType({}),
 ) -> list[RuleBaseline]:
-    """Return what ``rules`` learn, or are compared with, from ``outcomes``, which are in the order of their ends."""
+    """Return what ``rules`` learn, or are compared with, from ``outcomes``, which are in the order of their ends.
+
+    What a daemon has ``stored`` (by key) is used where it has learned it from more samples than ``outcomes`` have.
+    """
     bindings = [binding for binding in Bindings(rules, instance, canaries) if _is_compared(binding)]
     if not bindings:
         return []
@@ -104,10 +113,25 @@ def learn_baselines(
     history.observe_all(outcomes)
     return [
         RuleBaseline(
-            binding.rule_name, binding.rule, binding.scope_value, baseline, history.observed_rate(binding, _MIN_SAMPLES)
+            binding.rule_name,
+            binding.rule,
+            binding.scope_value,
+            _from_more_samples(learned_baseline(stored, binding.key), baseline),
+            history.observed_rate(binding, _MIN_SAMPLES),
         )
         for binding, (_, baseline) in zip(bindings, history.learn(0.0), strict=True)
     ]
+
+
+def _from_more_samples(stored: LearnedBaseline | None, learned: LearnedBaseline | None) -> LearnedBaseline | None:
+    if stored is None or learned is None:
+        return stored or learned
+    return stored if type(stored) is type(learned) and _sample_count(stored) > _sample_count(learned) else learned
+
+
+def _sample_count(baseline: LearnedBaseline) -> int:
+    rate = baseline if isinstance(baseline, LearnedRate) else baseline.above
+    return rate.total + rate.in_incidents
 
 
 def baseline_warnings(baselines: Iterable[RuleBaseline]) -> Iterator[str]:

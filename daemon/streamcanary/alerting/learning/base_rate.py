@@ -8,7 +8,8 @@ All functions are pure. The steps, and why the estimate is robust:
 2. What a CUSUM against a high rate overlooks, such as a day at 8 %, is left out in blocks: those that have far more bad
    samples than the median of all blocks (the filter of Hampel, *The influence curve*, JASA 69, 1974).
 3. The autocorrelation is that of a Markov chain with two states, estimated by the fraction of bad samples after bad
-   ones, and drawn towards a prior by as much as there are few of them; or by the variance of counts, if that is higher.
+   ones, drawn towards a prior by as much as there are few of them, with a standard error added; or by the variance of
+   counts, if that is higher.
 4. The upper bound is that of Wilson (*Probable inference*, JASA 22, 1927; one-sided, 95 %) for the number of
    independent samples that would say as much as these: ``n (1 - r) / (1 + r)`` with an autocorrelation of ``r``.
 """
@@ -83,13 +84,16 @@ def estimate_autocorrelation(series: FailureSeries, highest: float = MAX_AUTOCOR
 
     In a Markov chain with the rate ``p`` a bad sample follows a bad one with the probability ``p + r (1 - p)``. Bad
     samples that come close to each other without being neighbours cluster, too: of two estimates, by neighbours and by
-    the variance of counts, it is the higher.
+    the variance of counts, it is the higher. The first has a standard error added, as too low a value means more false
+    pages than promised: the prior alone would hide the bursts of a canary that seldom fails.
     """
     if not series.total or series.bad == series.total:
         return PRIOR_AUTOCORRELATION
     rate = series.bad / series.total
     prior = rate + PRIOR_AUTOCORRELATION * (1 - rate)
-    repeats = (series.repeats + _PRIOR_WEIGHT * prior) / (series.followed + _PRIOR_WEIGHT)
+    count = series.followed + _PRIOR_WEIGHT
+    repeats = (series.repeats + _PRIOR_WEIGHT * prior) / count
+    repeats += math.sqrt(repeats * (1 - repeats) / count)
     return min(max(0.0, (repeats - rate) / (1 - rate), _clustering(series, rate)), highest)
 
 
