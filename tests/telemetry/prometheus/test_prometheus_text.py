@@ -224,13 +224,15 @@ def sampled_context() -> Context:
 
 
 def test_exemplars_are_in_openmetrics_only(metrics):
-    """A measurement with a sampled span is an exemplar of its bucket or counter, with the ids of the span."""
+    """A measurement with a sampled span is an exemplar of its bucket or failure, with the ids of the span."""
     context = sampled_context()
     ids = trace.get_current_span(context).get_span_context()
     histogram = metrics.meter.create_histogram("d", explicit_bucket_boundaries_advisory=BUCKETS)
     histogram.record(0.5, context=context)
     histogram.record(0.01)  # without a span
-    metrics.meter.create_counter("failures").add(2, context=context)
+    runs = metrics.meter.create_counter("runs")
+    runs.add(2, {"error.type": "stalled"}, context=context)
+    runs.add(1, {"outcome": "ok"}, context=context)
     metrics.meter.create_up_down_counter("streams").add(2, context=context)
     metrics.meter.create_gauge("speed").set(2, context=context)
     found = {
@@ -240,7 +242,7 @@ def test_exemplars_are_in_openmetrics_only(metrics):
         if sample.exemplar is not None
     }
     labels = {"trace_id": f"{ids.trace_id:032x}", "span_id": f"{ids.span_id:016x}"}
-    assert {("d_bucket", "1.0"): (labels, 0.5), ("failures_total", None): (labels, 2.0)} == found
+    assert {("d_bucket", "1.0"): (labels, 0.5), ("runs_total", None): (labels, 2.0)} == found
     assert "trace_id" not in metrics.text()
     assert found  # they stay, also in a second scrape
     assert 2 == metrics.text("openmetrics").count("trace_id=")

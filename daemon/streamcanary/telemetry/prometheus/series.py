@@ -140,6 +140,9 @@ class NumberSeries:
         self.is_present = not self._is_observable
         # The SDK compares these two of the metrics of different views.
         self._instrument_is_monotonic = kind_of(instrument) == "counter"
+        # OpenMetrics knows exemplars of counters, not of gauges; only those of failures are worth their cost.
+        is_failure = names.ERROR_TYPE in attributes or attributes.get(names.OUTCOME, "ok") != "ok"
+        self._has_exemplars = self._instrument_is_monotonic and is_failure
         self._instrument_aggregation_temporality = (
             AggregationTemporality.CUMULATIVE if self._is_observable else AggregationTemporality.DELTA
         )
@@ -152,7 +155,7 @@ class NumberSeries:
         with self._store.lock:
             self.value += measurement.value
             self.version += 1
-        if should_sample_exemplar and self._instrument_is_monotonic:  # OpenMetrics knows exemplars of counters only
+        if should_sample_exemplar and self._has_exemplars:
             self.exemplars[0] = exemplar_of(measurement)
 
     def _observe(self, value: float) -> None:
