@@ -1,7 +1,6 @@
 """A real daemon that is a member of a fleet: its liveness file, its port, and a reload to another number of members."""
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from support.programs.daemon import Daemon
+from support.programs.listening_ports import listening_ports
 from support.programs.program import poll_until
 from support.servers.provider import FakeProvider
 
@@ -66,7 +66,7 @@ async def test_a_member_runs_as_often_as_its_part_of_the_fleet(tmp_path: Path) -
 async def test_the_liveness_command_follows_the_daemon(tmp_path: Path) -> None:
     """The command exits with 0 while the daemon runs, and with 1 when it hangs and when it has stopped."""
     async with FakeProvider("ok") as provider, Daemon(tmp_path, config(provider)) as daemon:
-        assert 1 == len(listening_sockets(daemon.pid))
+        assert 1 == len(listening_ports(daemon.pid))
         await until_changed_after(tmp_path / "alive", 0.0)
         assert (0, "alive") == await alive(tmp_path)
         os.kill(daemon.pid, signal.SIGSTOP)
@@ -80,18 +80,6 @@ async def test_the_liveness_command_follows_the_daemon(tmp_path: Path) -> None:
         assert (1, f"not alive: {tmp_path / 'alive'}: No such file or directory") == await alive(tmp_path)
 
 
-def listening_sockets(pid: int) -> list[str]:
-    """Return the local addresses of the TCP sockets on which process ``pid`` listens, as the kernel has them."""
-    inodes = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            inodes.add(str(descriptor.readlink()))
-    rows = [
-        row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]
-    ]
-    return [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
-
-
 async def test_a_member_without_a_web_server_takes_no_port(tmp_path: Path) -> None:
     """It starts before the application, listens nowhere, runs its canaries, and is alive."""
     async with FakeProvider("ok") as provider:
@@ -99,7 +87,7 @@ async def test_a_member_without_a_web_server_takes_no_port(tmp_path: Path) -> No
         try:
             await daemon.start()
             await daemon.wait_for_log("run finished", 2)
-            assert [] == listening_sockets(daemon.pid)
+            assert set() == listening_ports(daemon.pid)
             await until_changed_after(tmp_path / "alive", 0.0)
             assert (0, "alive") == await alive(tmp_path)
             assert 0 == (await daemon.terminate()).code
@@ -117,7 +105,7 @@ async def test_a_port_of_the_application_costs_the_status_page_only(tmp_path: Pa
             try:
                 await daemon.start()
                 failed = await daemon.wait_for_log("web server start failed")
-                assert [] == listening_sockets(daemon.pid)
+                assert set() == listening_ports(daemon.pid)
                 assert (port, True) == (failed["port"], "it is not tried again" in failed["hint"])
                 await daemon.wait_for_log("run finished", 2)
                 assert (0, "alive") == await alive(tmp_path)

@@ -18,12 +18,12 @@ from support.kubernetes.containers import POD_IP, PodVolumes, command_line, envi
 from support.kubernetes.logs import LogServer
 from support.kubernetes.servers import tls_context
 from support.kubernetes.volumes import MissingObject
+from support.programs.listening_ports import listening_ports
 from support.programs.program import free_ports
 
 _POLL = 0.2  # seconds
 _END_WITHIN = 15.0
 _JOB_WITHIN = 60.0
-_LISTENING = "0A"  # the state of a socket in /proc/net/tcp
 _PORT = "STREAMCANARY_WEB__PORT"
 LIVENESS_COMMAND = "/opt/streamcanary/bin/streamcanary-liveness"
 """The command of liveness probes in the image."""
@@ -101,17 +101,7 @@ class RunningPod:
 
     def listening_ports(self) -> set[int]:
         """Return the TCP ports on which the process listens: as the kernel has them."""
-        proc = Path(f"/proc/{self._process.pid}")
-        sockets = set()
-        for descriptor in (proc / "fd").iterdir():
-            with contextlib.suppress(FileNotFoundError):  # closed in the meantime
-                sockets.add(str(descriptor.readlink()))
-        found = set()
-        for line in ((proc / "net/tcp").read_text() + (proc / "net/tcp6").read_text()).splitlines():
-            address, state, inode = (*line.split()[1:4:2], line.split()[9])
-            if state == _LISTENING and f"socket:[{inode}]" in sockets:
-                found.add(int(address.rpartition(":")[2], 16))
-        return found
+        return listening_ports(self._process.pid)
 
     def end(self) -> None:
         """Send SIGTERM, and SIGKILL if that does not end it in time."""
