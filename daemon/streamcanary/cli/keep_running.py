@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -38,7 +39,7 @@ def start_again(file: Path, liveness_file: Path | None = None) -> NoReturn:
     sys.stderr.flush()
     # A signal that comes until the program has handlers again stays pending. As the first process of a container, it
     # would lose it otherwise; ``exit_on_signal`` of the program unblocks them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    _block_stop_signals()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same program
 
 
@@ -46,6 +47,10 @@ async def _wait(file: Path, liveness_file: Path | None) -> None:
     from streamcanary.reload.config_file import RETRY_INTERVAL, read_fingerprint
     from streamcanary.web.liveness_file import LivenessFile
 
+    # Before Python 3.13, a thread that was joined may exist a moment longer, and would accept a signal that is to stay
+    # pending.
+    executor = ThreadPoolExecutor(thread_name_prefix="reading", initializer=_block_stop_signals)
+    asyncio.get_running_loop().set_default_executor(executor)
     deadline = time.monotonic() + RETRY_INTERVAL
     async with LivenessFile(liveness_file):
         before = await asyncio.to_thread(read_fingerprint, file)
@@ -53,3 +58,7 @@ async def _wait(file: Path, liveness_file: Path | None) -> None:
             await asyncio.sleep(_POLL_INTERVAL)
             if await asyncio.to_thread(read_fingerprint, file) != before:
                 return
+
+
+def _block_stop_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
