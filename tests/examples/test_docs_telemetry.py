@@ -23,9 +23,8 @@ ELSEWHERE = {
     for metric in (
         names.ALERT_ACTIVE,  # recorded by alerting
         names.ALERT_BASE_RATE,  # recorded by alerting
-        names.CANARY_INFO,  # recorded by the scheduler, as are the next three
+        names.CANARY_INFO,  # recorded by the scheduler, as are the next two
         names.CANARY_INTERVAL,
-        names.FLEET_INTERVAL,
         names.RUNS_MISSED,
         names.SPEND,  # recorded by the daemon, which has the prices
         names.TIME_PER_OUTPUT_CHUNK,  # recorded by clients that enable it

@@ -46,9 +46,9 @@ class CanaryMetrics:
             meter.create_gauge(metric.name, metric.unit, metric.description)
             for metric in (names.LAST_RUN, names.LAST_SUCCESS, names.LAST_FAILURE)
         )
-        self._info, self._certificate_expiry, self._interval, self._fleet_interval = (
+        self._info, self._certificate_expiry, self._interval = (
             meter.create_gauge(metric.name, metric.unit, metric.description)
-            for metric in (names.CANARY_INFO, names.CERTIFICATE_EXPIRY, names.CANARY_INTERVAL, names.FLEET_INTERVAL)
+            for metric in (names.CANARY_INFO, names.CERTIFICATE_EXPIRY, names.CANARY_INTERVAL)
         )
 
     def initialize_series(self, canary: Canary) -> None:
@@ -66,7 +66,6 @@ class CanaryMetrics:
             self._model_changes.add(0, {**labels, names.TYPE: change})
         self._info.set(1, {**canary.labels, **labels})
         self._interval.set(canary.interval, labels)
-        self._fleet_interval.set(canary.interval / canary.members, labels)
 
     def record_run(self, canary: Canary, outcome: Outcome, context: Context) -> None:
         """Record a finished run."""

@@ -17,7 +17,6 @@ _SERIES_WHEN_HEALTHY: Final = {
     names.LAST_SUCCESS: 1,
     names.CANARY_INFO: 1,
     names.CANARY_INTERVAL: 1,
-    names.FLEET_INTERVAL: 1,
     names.SCHEDULE_LAG: 1,
     names.ATTEMPTS: 1,
     names.ATTEMPT_DURATION: 1,

@@ -229,9 +229,6 @@ LAST_RUN = Metric("streamcanary.last_run.time", "gauge", "s", "When a run last e
 LAST_SUCCESS = Metric("streamcanary.last_success.time", "gauge", "s", "When a run last ended ok or slow")
 LAST_FAILURE = Metric("streamcanary.last_failure.time", "gauge", "s", "When a run last ended failed or failed_over")
 CANARY_INTERVAL = Metric("streamcanary.canary.interval", "gauge", "s", "Time between two runs, with cron their mean")
-FLEET_INTERVAL = Metric(
-    "streamcanary.canary.fleet_interval", "gauge", "s", "Time between two runs of all members of the fleet together"
-)
 FLEET_MEMBERS = Metric(
     "streamcanary.fleet.members",
     "gauge",

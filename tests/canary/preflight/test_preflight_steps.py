@@ -2,9 +2,8 @@
 
 import asyncio
 import gzip
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +11,25 @@ import msgspec
 import pytest
 
 from streamcanary.canary.preflight import diagnose
-from streamcanary.canary.target import TargetSpec
 from streamcanary.client.drivers.loop_share import MAX_BODY_PIECES, MAX_SLICE, READ_COST
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
+from streamcanary.model.diagnosis import Diagnosis, StepName, StepState
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
 from support.client.turns import Turns
 from support.clock import ManualClock
+from support.diagnosis import KEY, assert_first_failure, never_answer, run_diagnosis, target
 from support.servers.hostile import HostileServer, endless, gzip_bomb
-from support.servers.simulator import FAST_TIMINGS, wait_until
+from support.servers.simulator import wait_until
 from support.servers.tcp import FixedHttpServer, TcpServer, http_response
 
-KEY = "sk-live-5up3rs3cr3tk3y"
 MODELS = {"data": [{"id": "alpha"}, {"id": "beta"}]}
 OK, FAILED, SKIPPED, UNKNOWN = StepState.OK, StepState.FAILED, StepState.SKIPPED, StepState.UNKNOWN
-
-
-@pytest.fixture
-async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(timings=FAST_TIMINGS, api_key=KEY) as simulator:
-        yield simulator
-
-
-def target(base_url: str, **more: Any) -> TargetSpec:
-    """Return a target at ``base_url``."""
-    key = {} if "api_key_file" in more else {"api_key": KEY}
-    return TargetSpec.model_validate({"base_url": base_url, **key, **more})
-
-
-async def run_diagnosis(base_url: str, model: str = "alpha", seconds: float = 20.0, **more: Any) -> Diagnosis:
-    """Diagnose the endpoint at ``base_url``."""
-    return await diagnose(target(base_url, **more), model, clock=SystemClock(), timeout=seconds)
 
 
 def states(diagnosis: Diagnosis) -> list[StepState]:
     """Return the states of the steps."""
     return [step.state for step in diagnosis.steps]
-
-
-def assert_first_failure(diagnosis: Diagnosis, name: StepName, kind: FaultKind, *words: str) -> DiagnosisStep:
-    """Assert that ``name`` is the first failed step, with ``words``, and that no later step ran; return it."""
-    step = diagnosis.first_failure
-    assert step is not None, diagnosis
-    number = list(StepName).index(name)
-    assert (name, kind) == (step.name, step.kind), step
-    assert {SKIPPED} >= {step.state for step in diagnosis.steps[number + 1 :]}
-    assert [] == [word for word in words if word not in f"{step.message} > {step.remedy}"], step
-    assert "" != step.remedy
-    return step
 
 
 async def test_a_diagnosis_has_all_steps_in_order(simulator: Simulator) -> None:
@@ -149,72 +118,6 @@ async def test_a_key_with_a_wrong_prefix_has_a_remedy(simulator: Simulator, key:
 async def test_an_invalid_base_url_fails(base_url: str, words: str) -> None:
     """An invalid base URL fails before any lookup."""
     assert_first_failure(await run_diagnosis(base_url), StepName.ADDRESS, FaultKind.INVALID_REQUEST, words)
-
-
-@pytest.mark.parametrize("host", ["nowhere.invalid", f"{'a' * 64}.invalid"])
-async def test_a_host_without_addresses_fails(host: str) -> None:
-    """A host in the top-level domain ``invalid``, which has no addresses by RFC 6761, fails at the step DNS."""
-    diagnosis = await run_diagnosis(f"https://{host}/v1")
-    assert_first_failure(diagnosis, StepName.DNS, FaultKind.DNS_FAILED, host, "check the host in base_url")
-
-
-def patch_dns(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    """Make every name resolve to ``addresses``, or never without one; tests have no name server."""
-
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
-        if not addresses:
-            await asyncio.Event().wait()
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-
-
-async def test_a_name_server_without_answer_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name server that does not answer fails at the time limit, with a remedy."""
-    patch_dns(monkeypatch)
-    diagnosis = await run_diagnosis("https://api.example.com/v1", seconds=0.05)
-    assert_first_failure(
-        diagnosis, StepName.DNS, FaultKind.DNS_FAILED, "no answer from the name server within 0.05 s", "port 53"
-    )
-
-
-async def test_every_address_is_tried(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address that refuses the connection does not hide another one that accepts it."""
-    patch_dns(monkeypatch, "127.0.0.2", "127.0.0.1")
-    diagnosis = await run_diagnosis(f"http://provider.invalid:{simulator.port}/v1", "sim-ok")
-    assert "provider.invalid resolves to 127.0.0.2, 127.0.0.1" == diagnosis.steps[2].message
-    assert "127.0.0.2: connection refused; 127.0.0.1: connected in " in diagnosis.steps[3].message
-    assert OK is diagnosis.steps[3].state
-
-
-async def test_a_refused_connection_fails() -> None:
-    """A closed port fails at the step TCP with "connection refused"."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-        diagnosis = await run_diagnosis(f"http://127.0.0.1:{port}/v1")
-    step = assert_first_failure(diagnosis, StepName.TCP, FaultKind.CONNECT_FAILED, "firewall or network policy")
-    assert f"port {port} at 127.0.0.1: connection refused" == step.message
-
-
-@pytest.fixture
-def unresponsive_port() -> Iterator[int]:
-    """Return a port with a full backlog: connections to it get no answer."""
-    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for filler in (first, second):
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
-
-
-async def test_a_connection_without_answer_times_out(unresponsive_port: int) -> None:
-    """A connection without any answer is reported as a timeout, and not as refused."""
-    diagnosis = await run_diagnosis(f"http://127.0.0.1:{unresponsive_port}/v1", seconds=0.2)
-    assert_first_failure(
-        diagnosis, StepName.TCP, FaultKind.CONNECT_TIMEOUT, "127.0.0.1: no answer within 0.2 s", "firewall"
-    )
 
 
 LOGIN = "a login page, or base_url is wrong"
@@ -382,11 +285,6 @@ async def test_requests_have_the_key_and_headers_of_the_target() -> None:
     assert [{"x-team: search", f"authorization: bearer {KEY}"}, {"authorization: basic ehh4"}] == lines
 
 
-async def never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    """Read, and never answer."""
-    await reader.read()
-
-
 async def answer_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Send a response that never ends."""
     await reader.readuntil(b"\r\n\r\n")
@@ -436,18 +334,6 @@ async def test_list_of_models_in_small_chunks_is_bounded(monkeypatch: pytest.Mon
     assert "is longer than 1 MiB or 2,000 chunks" in diagnosis.steps[6].message
     assert 2 * (MAX_BODY_PIECES + 1) == turns.pieces  # the model is requested by its name, too
     assert turns.most_in_a_turn <= MAX_SLICE / READ_COST
-
-
-async def test_cancellation_closes_the_connection() -> None:
-    """A cancelled diagnosis ends at once and closes its connection."""
-    async with TcpServer(never_answer) as listener:
-        task = asyncio.create_task(run_diagnosis(listener.base_url))
-        await wait_until(lambda: listener.connections > 0)
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await wait_until(lambda: listener.connections == 0)
 
 
 async def test_an_internal_error_of_a_step_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,6 @@ class Fleet(Struct, frozen=True, kw_only=True):
         results = [(time, self.result(member, time)) for time in due if began <= time < self.gone]
         gauges = {
             "streamcanary_canary_interval_seconds": [(began, self.interval)],
-            "streamcanary_canary_fleet_interval_seconds": [(began, self.every)],
             "streamcanary_fleet_members": [(began, self.replicas)] if self.is_fleet else [],
             "streamcanary_config_last_reload_success_time_seconds": [(began, began)],
             "streamcanary_last_run_time_seconds": [(time, time) for time, result in results if result],
