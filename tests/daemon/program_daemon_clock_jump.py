@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from streamcanary.app import run_daemon
+from streamcanary.app.daemon import run_daemon
 from streamcanary.cli.load_config import load_config
 from streamcanary.cli.signals import stop_on_signal
 from streamcanary.model.config_types.config_secrets import ConfigSecrets

@@ -10,12 +10,12 @@ import sys
 import time
 from typing import Any
 
-from streamcanary import app
+from streamcanary.app import daemon
 from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
 from streamcanary.cli.main import main
 
 _SECONDS = 60
-_run_daemon = app.run_daemon
+_run_daemon = daemon.run_daemon
 
 
 async def _hang_for_ever(*_: Any) -> None:
@@ -44,5 +44,5 @@ async def run_daemon_and_hang(*arguments: Any, **options: Any) -> bool:
     return await _run_daemon(*arguments, **options)
 
 
-setattr(app, "run_daemon", run_daemon_and_hang)  # noqa: B010
+setattr(daemon, "run_daemon", run_daemon_and_hang)  # noqa: B010
 sys.exit(main())

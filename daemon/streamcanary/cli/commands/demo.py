@@ -152,7 +152,8 @@ class DemoProgress:
 
 
 async def _run_demo(*, once: bool) -> int:
-    from streamcanary.app import DaemonCallbacks, run_daemon
+    from streamcanary.app.callbacks import DaemonCallbacks
+    from streamcanary.app.daemon import run_daemon
     from streamcanary.cli.demo.webhook_receiver import WebhookReceiver
     from streamcanary.cli.signals import stop_on_signal
     from streamcanary.settings import load

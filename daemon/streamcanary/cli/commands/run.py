@@ -63,7 +63,8 @@ def _unusable(arguments: argparse.Namespace, liveness_file: Path | None = None) 
 
 
 async def _run(settings: Settings, file: Path, reload_interval: float) -> int:
-    from streamcanary.app import DaemonCallbacks, run_daemon
+    from streamcanary.app.callbacks import DaemonCallbacks
+    from streamcanary.app.daemon import run_daemon
     from streamcanary.cli.signals import stop_on_signal
     from streamcanary.model.config_types.config_secrets import ConfigSecrets
     from streamcanary.reload.reloader import ReloadSource

@@ -1,0 +1,197 @@
+"""Assembles the daemon: creates its components, connects them, and starts and stops them.
+
+    telemetry ─▶ store ─▶ budget ─▶ canaries ─▶ alerting ─▶ scheduler ─▶ web server ─▶ reload
+
+Components start in this order and stop in reverse. A reload gives them other parts of the configuration: ``prepare``
+does what can fail, ``apply`` or ``configure`` takes effect. Shutdown takes at most 10 s, whatever hangs: runs end or
+are cancelled, pending notifications are sent or stay in the store, telemetry is exported or dropped.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+from streamcanary.alerting.service.heartbeat import HeartbeatTask
+from streamcanary.alerting.service.service import AlertingService
+from streamcanary.app.callbacks import DaemonCallbacks
+from streamcanary.app.event_logs import log_outcome, transition_callback
+from streamcanary.app.reloadable_parts import ReloadableParts, check_file_descriptors, max_concurrent_runs
+from streamcanary.app.shutdown import (
+    ALERTING_DRAIN_TIMEOUT,
+    RUNS_DRAIN_TIMEOUT,
+    STORE_CLOSE_TIMEOUT,
+    WEB_STOP_TIMEOUT,
+    Shutdown,
+)
+from streamcanary.app.web_routes import readiness_checks
+from streamcanary.canary.loop_lag_report import LoopLagReport
+from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
+from streamcanary.canary.runners import CanaryRunners
+from streamcanary.canary.scheduler import Scheduler
+from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
+from streamcanary.model.clock import Clock, SystemClock
+from streamcanary.model.outcome import Outcome
+from streamcanary.reload.metrics import ConfigMetrics
+from streamcanary.reload.reloader import Reloader, ReloadSource
+from streamcanary.settings import Settings
+from streamcanary.store.database import Store
+from streamcanary.telemetry.providers import Telemetry
+from streamcanary.telemetry.runs.store import RunStore
+from streamcanary.telemetry.series_limit import expected_series
+from streamcanary.transport.name_lookups import NameLookups
+from streamcanary.web.api import api_routes
+from streamcanary.web.authorization import Authorizer
+from streamcanary.web.health import health_routes
+from streamcanary.web.liveness_file import LivenessFile
+from streamcanary.web.metrics import metrics_routes
+from streamcanary.web.reload import reload_routes
+from streamcanary.web.runs import run_routes
+from streamcanary.web.web_server import WebServer
+
+_log = logging.getLogger(__name__)
+
+_EXECUTOR_THREADS = 64
+"""For reading files and other blocking calls; with the default of a few more than the CPUs, a few that hang would keep
+all others waiting. Name lookups have threads of their own."""
+
+
+async def run_daemon(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    clock: Clock | None = None,
+    callbacks: DaemonCallbacks | None = None,
+    source: ReloadSource | None = None,
+) -> bool:
+    """Run the daemon until ``stop`` is set; return whether all components have stopped in time.
+
+    The settings can be reloaded from ``source``; without it they stay.
+
+    Raises:
+        StoreUnwritable, StoreLocked, StoreTooNew: if the store cannot be used.
+        SecretUnreadable: if a secret file cannot be read.
+        TlsFileError: if a certificate or key file cannot be used.
+        InvalidProxyUrl: if an environment variable has an invalid proxy URL.
+    """
+    clock, callbacks = clock or SystemClock(), callbacks or DaemonCallbacks()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_EXECUTOR_THREADS, "streamcanary"))
+    async with AsyncExitStack() as stack:
+        stack.enter_context(NameLookups())
+        runs = RunStore()
+        expected = expected_series(len(settings.canaries), can_reload=source is not None)
+        telemetry = Telemetry(expected_series=expected, clock=clock, runs=runs)
+        telemetry.prepare(settings.telemetry)
+        telemetry.apply()
+        shutdown = Shutdown(stack)
+        check_file_descriptors(settings)
+        stack.push_async_callback(shutdown.close_telemetry, telemetry)
+
+        await shutdown.enter(LoopLagReport())
+        store = Store.open(settings.store, clock)
+        stack.push_async_callback(store.close, STORE_CLOSE_TIMEOUT)
+
+        prices = prices_by_canary(settings.budget, settings.targets, settings.canaries)
+        spend_guard = await shutdown.enter(
+            SpendGuard(settings.budget, settings.canaries, prices, clock=clock, store=store)
+        )
+        runners = await shutdown.enter(
+            CanaryRunners(
+                settings.targets,
+                settings.canaries,
+                clock=clock,
+                spend_guard=spend_guard,
+                on_event=callbacks.on_event,
+                capture_content=settings.telemetry.content,
+                members=settings.replicas,
+            )
+        )
+        await runners.resume(store)
+        alerting = AlertingService(
+            config=settings.alerts,
+            instance=settings.member_instance,
+            canaries=runners.canaries,
+            store=store,
+            clock=clock,
+        )
+        alerting.on_transition = transition_callback(callbacks)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        alerting_task = tasks.create_task(alerting.run(), name="alerting")
+        stack.push_async_callback(_stop_alerting, alerting, alerting_task)
+
+        diagnostics = await shutdown.enter(
+            FailureDiagnostics(
+                settings.targets, settings.canaries, clock=clock, on_diagnosis=alerting.enqueue_diagnosis
+            )
+        )
+
+        def on_outcome(outcome: Outcome) -> None:
+            log_outcome(outcome)
+            alerting.enqueue_outcome(outcome)
+            diagnostics.observe(outcome)
+            if callbacks.on_outcome is not None:
+                callbacks.on_outcome(outcome)
+
+        scheduler = Scheduler(
+            list(runners.by_name.values()),
+            instance=settings.member_instance,
+            clock=clock,
+            metrics=runners.metrics,
+            on_outcome=on_outcome,
+            guard=spend_guard,
+            on_clock_step=alerting.wake,
+            max_concurrent_runs=max_concurrent_runs(settings),
+            starts_at_phase=settings.replicas > 1,
+        )
+        stack.push_async_callback(scheduler.drain, RUNS_DRAIN_TIMEOUT)
+        scheduler.start()
+
+        authorizer = Authorizer(settings.web)
+        heartbeat = await shutdown.enter(HeartbeatTask(settings.heartbeat, clock, alerting.liveness_checks()))
+        reloader = None
+        if source is not None:
+            parts = ReloadableParts(
+                settings,
+                telemetry=telemetry,
+                spend_guard=spend_guard,
+                runners=runners,
+                alerting=alerting,
+                diagnostics=diagnostics,
+                scheduler=scheduler,
+                authorizer=authorizer,
+                heartbeat=heartbeat,
+                on_reload=callbacks.on_reload,
+            )
+            reloader = Reloader(
+                source,
+                settings,
+                parts,
+                clock=clock,
+                on_result=alerting.report_config,
+                on_applied=callbacks.on_reloaded or (lambda: None),
+            )
+        else:
+            ConfigMetrics(settings, clock.time())
+        routes = [
+            *health_routes(readiness_checks(scheduler, store)),
+            *metrics_routes(telemetry.scraper, authorizer),
+            *api_routes(alerting, authorizer, clock),
+            *run_routes(runs, authorizer, clock),
+            *reload_routes(reloader, authorizer),
+        ]
+        await shutdown.enter(LivenessFile(settings.web.liveness_file))
+        await shutdown.enter(WebServer(settings.web, routes, retry=settings.fleet is None), WEB_STOP_TIMEOUT)
+        if reloader is not None:
+            await shutdown.enter(reloader)
+        _log.info("daemon started", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
+        if callbacks.on_ready is not None:
+            callbacks.on_ready()
+        await stop.wait()
+        shutdown.begin()
+        _log.info("daemon stopping")
+    return not shutdown.has_hanging_component
+
+
+async def _stop_alerting(alerting: AlertingService, task: asyncio.Task[None]) -> None:
+    await alerting.drain(ALERTING_DRAIN_TIMEOUT)
+    task.cancel()
