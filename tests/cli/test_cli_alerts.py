@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.cli.commands import alerts
+from streamcanary.cli.commands.operating import alerts
 from streamcanary.cli.daemon_client import UNEXPECTED_ANSWER
 from support.servers.receiver import FakeReceiver, Reply
 

@@ -11,7 +11,7 @@ import pytest
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
-from streamcanary.cli.commands.check import main
+from streamcanary.cli.commands.configuration.check import main
 from streamcanary.cli.metric_series_estimate import estimate_series, max_series
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator, Timings

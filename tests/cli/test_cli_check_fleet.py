@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.cli.commands.check import main
+from streamcanary.cli.commands.configuration.check import main
 from support.alerting.builders import webhook_config
 from support.programs.daemon import write_config
 

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.learning.baseline import LearnedRate
-from streamcanary.cli.commands.check import main
+from streamcanary.cli.commands.configuration.check import main
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.config import StoreConfig

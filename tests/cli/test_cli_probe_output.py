@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamcanary.cli.probe_output import format_attempt
+from streamcanary.cli.commands.probing.probe_output import format_attempt
 from streamcanary.model.outcome import Attempt, PhaseDurations
 
 

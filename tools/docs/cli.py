@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 
 from .page import NONE, code, compare, head, table, words
-from .product import parser
+from .product import VERBS, parser
 
 INTRODUCTION = """
 `streamcanary VERB` prints what a program reads to stdout, and everything else to stderr. `streamcanary VERB --help`
@@ -25,11 +25,11 @@ def cli_page() -> str:
     """Return ``docs/cli.md``.
 
     Raises:
-        Stale: if a verb lacks an example or its exit codes, or an option a description.
+        Stale: if a verb lacks its exit codes, or an option a description.
     """
     descriptions = words("cli")
     known = verbs()
-    compare("tools/docs/words/cli.yaml, verbs", descriptions["verbs"], known, entry="`example` and `exit`")
+    compare("tools/docs/words/cli.yaml, verbs", descriptions["verbs"], known, entry="`exit`")
     undescribed = {
         f"{name} {_spelling(action)}": action
         for name, verb in known.items()
@@ -41,7 +41,7 @@ def cli_page() -> str:
     for name, verb in known.items():
         entry = descriptions["verbs"][name]
         lines += [f"\n## {name}\n", f"{' '.join((verb.description or '').split())}\n", "```sh"]
-        lines += [*entry["example"].strip().splitlines(), "```\n"]
+        lines += [*VERBS[name].examples, "```\n"]
         lines += table(("Argument", "Default", "Description"), _rows(name, verb, descriptions["options"]))
         lines += [
             "\nExit codes:\n",

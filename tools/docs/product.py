@@ -25,8 +25,9 @@ from streamcanary.alerting.prometheus.fleet_rules import FleetRuleOptions, expor
 from streamcanary.alerting.prometheus.promql import alert_active_expression
 from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.canary.spec import _RESERVED_PARAMETERS as RESERVED_PARAMETERS
-from streamcanary.cli.commands.check import main as check
-from streamcanary.cli.main import _create_parser as parser
+from streamcanary.cli.commands import VERBS
+from streamcanary.cli.commands.configuration.check import main as check
+from streamcanary.cli.main import create_parser as parser
 from streamcanary.client.core.request import accepted_parameters
 from streamcanary.model import faults, names
 from streamcanary.model.alerts.matcher import Matcher
@@ -54,6 +55,7 @@ __all__ = [
     "RESTART_KEYS",
     "SOURCE",
     "TEMPLATE_FIELDS",
+    "VERBS",
     "AlertsConfig",
     "AsyncStreamClient",
     "BreakerPolicy",

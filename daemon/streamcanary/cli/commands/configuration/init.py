@@ -186,7 +186,7 @@ def _check(text: str, path: Path, environ: dict[str, str]) -> "Settings":
 async def _diagnose(settings: "Settings") -> bool:
     """Print the steps to the endpoint; return whether none has failed. Asks for no answer of the model."""
     from streamcanary.canary.preflight import diagnose
-    from streamcanary.cli.probe_output import print_diagnosis
+    from streamcanary.cli.commands.probing.probe_output import print_diagnosis
     from streamcanary.model.clock import SystemClock
     from streamcanary.model.diagnosis import StepState
 

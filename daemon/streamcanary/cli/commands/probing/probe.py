@@ -120,7 +120,7 @@ async def _run_probe(
     from streamcanary.canary.preflight import diagnose
     from streamcanary.canary.run_redaction import RunRedactor
     from streamcanary.canary.runners import CanaryRunners
-    from streamcanary.cli.probe_output import EventPrinter, print_diagnosis, print_outcome
+    from streamcanary.cli.commands.probing.probe_output import EventPrinter, print_diagnosis, print_outcome
     from streamcanary.model.clock import SystemClock
     from streamcanary.model.outcome import OutcomeKind
 

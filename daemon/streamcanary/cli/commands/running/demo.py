@@ -18,7 +18,7 @@ from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Simulator, Timeline, Timings
 
-_DEMO_FOLDER = Path(__file__).parents[1] / "demo"
+_DEMO_FOLDER = Path(__file__).parents[2] / "demo"
 _CYCLE_SECONDS = 75.0  # seconds after which the timeline restarts, without --once
 _ONCE_TIMEOUT = 85.0  # seconds after which --once gives up
 _TIMINGS = Timings(retry_after=0.3)

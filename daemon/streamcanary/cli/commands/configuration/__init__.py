@@ -1,0 +1,1 @@
+"""The verbs that write and check a configuration, and what goes with it."""

@@ -1,0 +1,1 @@
+"""The verbs that ask or change a running daemon."""

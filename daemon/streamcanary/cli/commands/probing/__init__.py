@@ -1,0 +1,1 @@
+"""The verb that runs canaries without a daemon."""

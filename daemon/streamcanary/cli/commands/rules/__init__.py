@@ -1,0 +1,1 @@
+"""The verbs that test, replay and export rules."""

@@ -1,0 +1,1 @@
+"""The verbs that run until they are stopped."""

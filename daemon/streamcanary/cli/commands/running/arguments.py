@@ -1,0 +1,81 @@
+"""The arguments of the verbs ``run``, ``demo``, ``simulate``."""
+
+import argparse
+from pathlib import Path
+
+from streamcanary.cli.verb import Verb, add_config_option
+
+
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_option(parser)
+    parser.add_argument(
+        "--reload-interval",
+        default="5s",
+        metavar="TIME",
+        help="Reload the configuration when the content of its file is another one, and look at it at this interval. "
+        "0 does not watch it. Default: 5s.",
+    )
+    parser.add_argument(
+        "--keep-running",
+        action="store_true",
+        help="If the configuration, a secret or the store cannot be used at the start, try again instead of exiting: "
+        "for a sidecar, whose exit would make its pod unready.",
+    )
+    _add_logging_options(parser)
+
+
+def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--once", action="store_true", help="Exit when the alerts are resolved, and print a JSON summary."
+    )
+
+
+def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=9466, help="Port; 0 selects a free one. Default: %(default)s.")
+    parser.add_argument("--timeline", type=Path, metavar="FILE", help="Timeline of faults, YAML.")
+
+
+def _add_logging_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument(
+        "--log-format",
+        choices=("auto", "json", "console"),
+        default="auto",
+        help="Log format; auto is JSON unless stderr is a terminal.",
+    )
+
+
+VERBS = (
+    Verb(
+        name="run",
+        module="streamcanary.cli.commands.running.run",
+        help="Run the daemon",
+        description="Run the daemon until SIGTERM or SIGINT. SIGHUP reloads the configuration.",
+        examples=("streamcanary run -c config/streamcanary.yaml",),
+        add_arguments=_add_run_arguments,
+        runs_until_stopped=True,
+    ),
+    Verb(
+        name="demo",
+        module="streamcanary.cli.commands.running.demo",
+        help="Show an outage: provider, daemon and receiver in one process",
+        description="Run the daemon against a simulated provider that fails and recovers, and print what happens. "
+        "Needs no key, no account and no network.",
+        examples=("streamcanary demo --once",),
+        add_arguments=_add_demo_arguments,
+        runs_until_stopped=True,
+    ),
+    Verb(
+        name="simulate",
+        module="streamcanary.cli.commands.running.simulate",
+        help="Run the provider simulator",
+        description="Serve an OpenAI-compatible provider on loopback. The name of the model selects the fault (sim-ok, "
+        "sim-cut, sim-500@2, sim-stall%%30). GET /v1/models lists the models, GET /_requests the requests.",
+        examples=(
+            "streamcanary simulate --port 9466",
+            "streamcanary simulate --timeline game-day.yaml",
+        ),
+        add_arguments=_add_simulate_arguments,
+        runs_until_stopped=True,
+    ),
+)

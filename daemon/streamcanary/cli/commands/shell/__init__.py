@@ -1,0 +1,1 @@
+"""The verb that makes a shell complete the command line."""
