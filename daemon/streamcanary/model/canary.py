@@ -1,5 +1,7 @@
 """The identity and schedule of a canary, without its request."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct, field
 
 from streamcanary.model.cron import Cron
@@ -46,3 +48,10 @@ class Canary(Struct, frozen=True, kw_only=True):
     def label_set(self) -> dict[str, str]:
         """Return all labels that a matcher can use: those of the user, and ``canary``, ``target`` and ``provider``."""
         return {**self.labels, "canary": self.name, "target": self.target, "provider": self.provider}
+
+
+def recorded_names(canaries: Iterable[Canary]) -> dict[str, Canary]:
+    """Return the canary of each name under which runs are recorded: its own, and its former one if no other has it."""
+    known = {canary.name: canary for canary in canaries}
+    former = {canary.identity: canary for canary in known.values() if canary.identity not in known}
+    return {**former, **known}

@@ -11,10 +11,12 @@ from typing import Self, TypeVar
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.rollup import Rollup, RunCounts
 from streamcanary.model.spend import Spend
-from streamcanary.store import alert_rows, history, spend
+from streamcanary.store import alert_rows, history, rollups, spend
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.errors import StoreFailing, StoreLost
+from streamcanary.store.rollups import Windows
 from streamcanary.store.sqlite.clean_marker import CleanMarker
 from streamcanary.store.sqlite.database_file import OpenDatabase, check_path, open_database, write_probe
 from streamcanary.store.sqlite.error_classification import is_corruption
@@ -131,8 +133,8 @@ class Store:
 
         def save(connection: sqlite3.Connection) -> None:
             alert_rows.save_rows(connection, rows)
-            for outcome in outcomes:
-                history.record_run(connection, outcome)
+            recorded = [outcome for outcome in outcomes if history.record_run(connection, outcome)]
+            rollups.add_runs(connection, recorded)
 
         await self._write_for("ledger", save)
         if not self._clean_marker.is_clean:
@@ -196,6 +198,32 @@ class Store:
             StoreFailing: as :meth:`read`.
         """
         return await self.read(lambda connection: history.runs_after(connection, last, limit))
+
+    async def sum_counts(self, starts: Sequence[float], canaries: Mapping[str, str] | None = None) -> Windows:
+        """Return the counts of each canary since each of ``starts``: :func:`~streamcanary.store.rollups.sum_counts`.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: rollups.sum_counts(connection, starts, canaries))
+
+    async def read_counts(
+        self, since: float, canaries: Mapping[str, str] | None = None
+    ) -> list[tuple[str, int, int, RunCounts]]:
+        """Return the counts of each period: :func:`~streamcanary.store.rollups.read_counts`.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: list(rollups.read_counts(connection, since, canaries)))
+
+    async def read_rollups(self, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
+        """Return the rollups of ``canaries``: :func:`~streamcanary.store.rollups.read_rollups`.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: list(rollups.read_rollups(connection, since, canaries)))
 
     async def probe(self) -> bool:
         """Perform a write that changes nothing, and return :meth:`is_writable`."""

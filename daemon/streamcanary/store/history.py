@@ -39,13 +39,13 @@ class UnreadableRun(Struct, frozen=True):
     reason: str
 
 
-def record_run(connection: sqlite3.Connection, outcome: Outcome) -> None:
-    """Add a run. A run that is recorded already stays unchanged.
+def record_run(connection: sqlite3.Connection, outcome: Outcome) -> bool:
+    """Add a run, and return whether it is new. A run that is recorded already stays unchanged.
 
     Raises:
         sqlite3.Error: if the run cannot be added.
     """
-    connection.execute(
+    added = connection.execute(
         "INSERT INTO runs (run_id, canary, kind, started, failed, outcome) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (run_id) DO NOTHING",
         (
@@ -57,6 +57,7 @@ def record_run(connection: sqlite3.Connection, outcome: Outcome) -> None:
             _encode_run(outcome),
         ),
     )
+    return added.rowcount == 1
 
 
 def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, limit: int = 100) -> list[Outcome]:

@@ -1,19 +1,24 @@
-"""Reads recorded runs and alerts in another process than the daemon that records them."""
+"""Reads recorded runs, their rollups, and alerts in another process than the daemon that records them."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.rollup import Rollup
+from streamcanary.store import rollups
 from streamcanary.store.errors import StoreError
 from streamcanary.store.history import MAX_RUN_BYTES, RUN_COLUMNS, UnreadableRun, decode_run
 from streamcanary.store.sqlite.database_file import open_read_only
 from streamcanary.store.sqlite.error_classification import is_corruption, primary_code
 from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, stored_version
+
+T = TypeVar("T")
 
 _ROWS_PER_TRANSACTION = 500  # a longer transaction would keep the daemon from truncating its write-ahead log
 _MAX_INCIDENTS = 10_000
@@ -80,6 +85,43 @@ def read_baselines(path: Path) -> dict[str, bytes]:
             query = "SELECT key, value FROM baselines WHERE length(value) <= ? LIMIT ?"
             rows = connection.execute(query, (MAX_RUN_BYTES, _MAX_INCIDENTS)).fetchall()
             return {key: value for key, value in rows if isinstance(key, str) and isinstance(value, bytes)}
+    except RunsUnreadable:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _unreadable_error(path, error) from None
+
+
+def sum_recorded_counts(
+    path: Path, starts: Iterable[float], canaries: Mapping[str, str] | None = None
+) -> rollups.Windows:
+    """Return the counts of each canary since each of ``starts``: :func:`~streamcanary.store.rollups.sum_counts`.
+
+    A store of an older daemon has none.
+
+    Raises:
+        RunsUnreadable: as :func:`read_runs` does.
+    """
+    return _read_rollups(path, lambda connection: rollups.sum_counts(connection, starts, canaries)) or {}
+
+
+def read_recorded_rollups(path: Path, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
+    """Return the rollups of ``canaries`` since a time: :func:`~streamcanary.store.rollups.read_rollups`.
+
+    All are read in one transaction and held in memory: read those of many canaries in several calls. A store of an
+    older daemon has none.
+
+    Raises:
+        RunsUnreadable: as :func:`read_runs` does.
+    """
+    return _read_rollups(path, lambda connection: list(rollups.read_rollups(connection, since, canaries))) or []
+
+
+def _read_rollups(path: Path, read: Callable[[sqlite3.Connection], T]) -> T | None:
+    try:
+        with closing(_open_database(path)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'rollups'").fetchone():
+                return None
+            return read(connection)
     except RunsUnreadable:
         raise
     except Exception as error:  # noqa: BLE001 - as above

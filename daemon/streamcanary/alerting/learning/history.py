@@ -15,7 +15,8 @@ from streamcanary.alerting.learning.failure_series import FailureSeries
 from streamcanary.alerting.learning.value_baseline import SmallestChange, ValueSeries, estimate_values
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
-from streamcanary.model.canary import Canary
+from streamcanary.model.answer_values import is_distorted
+from streamcanary.model.canary import Canary, recorded_names
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 MAX_RUNS: Final = 200_000
@@ -23,8 +24,6 @@ MAX_RUNS: Final = 200_000
 
 MIN_INCREASE: Final = 0.01
 """Seconds by which a time must be worse than usual: less is the scheduling of the daemon, or the network."""
-
-_MAX_LAG_PART = 0.1  # of a time: if the daemon was late by more, it does not show what is usual
 
 _DEFAULT = Spike(type="spike")
 _FALLBACK = 8, 36  # of the default at 30 s
@@ -55,8 +54,7 @@ def _smallest_change(rule: Rule) -> SmallestChange:
 def _is_distorted(measure: Measure, outcome: Outcome, value: float) -> bool:
     """Return whether the lag of the daemon may be much of the adverse ``value``, so that it is not what is usual."""
     speed = outcome.output_speed
-    seconds = value if measure.is_timed or speed is None else speed.seconds
-    return outcome.lag > max(MIN_INCREASE, _MAX_LAG_PART * seconds)
+    return is_distorted(outcome, value if measure.is_timed or speed is None else speed.seconds)
 
 
 class History:
@@ -68,9 +66,7 @@ class History:
     """
 
     def __init__(self, bindings: Iterable[Binding], canaries: Iterable[Canary], since: Mapping[str, float]) -> None:
-        known = {canary.name: canary for canary in canaries}
-        former = {canary.identity: canary for canary in known.values() if canary.identity not in known}
-        self._canaries = {**former, **known}
+        self._canaries = recorded_names(canaries)
         self._since = since
         self._has_succeeded: set[str] = set()
         self._bindings: list[Binding] = []

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from streamcanary.store.sqlite.schema_4_renames import rename_tables_and_fields
+from streamcanary.store.sqlite.schema_6_rollups import create_rollups
 
 Migration = str | Callable[[sqlite3.Connection], None]
 """One step: an SQL script, or a function that changes the open database within the transaction of its caller."""
@@ -53,6 +54,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     """
     CREATE TABLE baselines (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     """,
+    create_rollups,
 )
 
 

@@ -1,0 +1,268 @@
+"""Rollups: the runs of each canary summed up by hour, and later by quarter of a day, in the transaction of each run.
+
+The counts have columns, so that the availability of a thousand canaries over a month is summed up by SQLite; the rest
+is msgpack in a second table, which such a query does not touch.
+"""
+
+import logging
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from streamcanary.model.outcome import Outcome
+from streamcanary.model.rollup import (
+    DETAILS_DECODER,
+    DETAILS_ENCODER,
+    HOUR,
+    QUARTER_DAY,
+    Rollup,
+    RunCounts,
+    RunDetails,
+    period_start,
+)
+from streamcanary.store.damaged_rows import DamagedRows
+
+KEPT_BY_HOUR: Final = 48 * HOUR
+"""Seconds for which rollups are kept by hour, at least; then they are merged into quarters of a day."""
+
+KEPT: Final = 35 * 24 * HOUR
+"""Seconds for which rollups are kept: a month, and some days to look at it."""
+
+MAX_ROLLUPS: Final = 2_000_000
+"""Rollups that are kept, as many as 10,000 canaries need: a clock step can keep them from ageing."""
+
+MAX_PRUNED_PER_CALL: Final = 2_000
+"""Rollups that one call of :func:`prune_rollups` merges or removes for each reason, at most."""
+
+MAX_DETAILS_BYTES: Final = 64 * 1024
+"""Bytes of the details of a rollup; streamcanary writes no larger ones."""
+
+_MAX_COUNT = 2**53
+_INTEGERS = {int}
+_NAMES: Final = RunCounts.__struct_fields__
+_COLUMNS: Final = ", ".join(_NAMES)
+_PERIOD: Final = "CAST(started AS INTEGER), CAST(length AS INTEGER)"  # whatever type damage has given them
+_KEY: Final = "canary = ? AND started = ? AND length = ?"
+# A damaged count (text, NULL, huge) must not make a write fail; it is checked when it is read.
+_ADD_COUNTS: Final = (
+    f"INSERT INTO rollups (canary, started, length, {_COLUMNS}) VALUES (?, ?, ?{', ?' * len(_NAMES)})"  # noqa: S608
+    " ON CONFLICT (canary, started, length) DO UPDATE SET "
+    + ", ".join(f"{name} = ifnull({name}, 0) + excluded.{name}" for name in _NAMES)
+)
+_SET_DETAILS: Final = (
+    "INSERT INTO rollup_details (canary, started, length, value) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (canary, started, length) DO UPDATE SET value = excluded.value"
+)
+_TOTALS: Final = ", ".join(f"total({name})" for name in _NAMES)  # sum() fails if damaged counts overflow
+_CANARIES: Final = (  # reads one row of each canary; DISTINCT would read all
+    "WITH RECURSIVE names(name) AS (SELECT min(canary) FROM rollups UNION ALL"
+    " SELECT (SELECT min(canary) FROM rollups WHERE canary > name) FROM names WHERE name IS NOT NULL)"
+    " SELECT name FROM names WHERE typeof(name) = 'text'"
+)
+_OLD: Final = "SELECT canary, started, length FROM rollups WHERE started < ? ORDER BY started LIMIT ?"
+_HOURS: Final = f"SELECT canary, started FROM rollups WHERE length = {HOUR} AND started < ? ORDER BY started LIMIT ?"  # noqa: S608
+
+Windows = dict[str, tuple[RunCounts, ...]]
+"""By canary: the counts since each of several times."""
+
+
+def add_runs(connection: sqlite3.Connection, outcomes: Iterable[Outcome]) -> None:
+    """Add runs to the rollups of their hours, in the order of their ends, within the transaction of the caller.
+
+    Raises:
+        sqlite3.Error: if they cannot be written.
+    """
+    groups: dict[tuple[str, int], list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault((outcome.canary, period_start(outcome.started)), []).append(outcome)
+    damaged = DamagedRows("rollup_details")
+    for (canary, started), some in groups.items():
+        counts, details = RunCounts(), _open_details(connection, canary, started, damaged)
+        for outcome in some:
+            counts.add(outcome)
+            details.add(outcome)
+        _write(connection, Rollup(canary=canary, started=started, length=HOUR, counts=counts, details=details))
+    damaged.log()
+
+
+def _open_details(connection: sqlite3.Connection, canary: str, started: int, damaged: DamagedRows) -> RunDetails:
+    """Return the details of the hour; new ones know whether the last run of the period before failed."""
+    row = connection.execute(f"SELECT value FROM rollup_details WHERE {_KEY}", (canary, started, HOUR)).fetchone()  # noqa: S608
+    if row is not None:
+        return _decode(row[0], canary, damaged) or RunDetails()
+    query = "SELECT value FROM rollup_details WHERE canary = ? AND started < ? ORDER BY started DESC LIMIT 1"
+    row = connection.execute(query, (canary, started)).fetchone()
+    before = None if row is None else _decode(row[0], canary, damaged)
+    if before is None:
+        return RunDetails()
+    return RunDetails(last_failed=before.last_failed, first_last_failed=before.first_last_failed)
+
+
+def _write(connection: sqlite3.Connection, rollup: Rollup) -> None:
+    """Add the counts of ``rollup`` to those in the store, and set its details."""
+    key = (rollup.canary, rollup.started, rollup.length)
+    connection.execute(_ADD_COUNTS, (*key, *msgspec.structs.astuple(rollup.counts)))
+    connection.execute(_SET_DETAILS, (*key, DETAILS_ENCODER.encode(rollup.details)))
+
+
+def sum_counts(
+    connection: sqlite3.Connection, starts: Iterable[float], canaries: Mapping[str, str] | None = None
+) -> Windows:
+    """Return the counts of each canary in the periods that began at or after each of ``starts``.
+
+    ``canaries`` maps the names under which runs are recorded to the names to return them by, which may be the same for
+    two of them (a renamed canary); ``None`` returns all by their names. ``starts`` are seconds since the epoch.
+
+    Raises:
+        sqlite3.Error: if they cannot be read.
+    """
+    times = list(starts)
+    edges = sorted(set(times))
+    between = [
+        (start, edges[number + 1] if number + 1 < len(edges) else _MAX_COUNT) for number, start in enumerate(edges)
+    ]
+    found: dict[str, dict[float, RunCounts]] = {}
+    for recorded, name in _names(connection, canaries):
+        sums = found.setdefault(name, {start: RunCounts() for start in edges})
+        later = RunCounts()
+        for start, end in reversed(between):
+            later.merge(_sum(connection, recorded, start, end))
+            sums[start].merge(later)
+    return {name: tuple(sums[start] for start in times) for name, sums in found.items()}
+
+
+def _sum(connection: sqlite3.Connection, canary: str, start: float, end: float) -> RunCounts:
+    query = f"SELECT {_TOTALS} FROM rollups WHERE canary = ? AND started >= ? AND started < ?"  # noqa: S608
+    row = connection.execute(query, (canary, start, end)).fetchone()
+    if (counts := _counts(int(total) if 0 <= total <= _MAX_COUNT else -1 for total in row)) is not None:
+        return counts
+    counts = RunCounts()  # a row is damaged: leave it out
+    for _, started, _, each in read_counts(connection, start, {canary: canary}):
+        if started < end:
+            counts.merge(each)
+    return counts
+
+
+def read_counts(
+    connection: sqlite3.Connection,
+    since: float,
+    canaries: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, int, int, RunCounts]]:
+    """Yield canary, start, length and counts of each period since ``since``, by canary and start.
+
+    ``canaries`` is as for :func:`sum_counts`; a period of a renamed canary may come twice. Damaged rows are left out.
+
+    Raises:
+        sqlite3.Error: if they cannot be read.
+    """
+    query = f"SELECT {_PERIOD}, {_COLUMNS} FROM rollups WHERE canary = ? AND started >= ?"  # noqa: S608
+    for recorded, name in _names(connection, canaries):
+        for row in connection.execute(query, (recorded, since)).fetchall():
+            if (counts := _counts(row[2:])) is not None:
+                yield name, row[0], row[1], counts
+
+
+def read_rollups(
+    connection: sqlite3.Connection, since: float, canaries: Mapping[str, str] | None = None
+) -> Iterator[Rollup]:
+    """Yield the rollups since ``since`` with their details, by canary and start; as :func:`read_counts` does.
+
+    Raises:
+        sqlite3.Error: if they cannot be read.
+    """
+    query = (
+        f"SELECT {_PERIOD}, substr(value, 1, {MAX_DETAILS_BYTES + 1}), {_COLUMNS} FROM rollups"  # noqa: S608
+        " JOIN rollup_details USING (canary, started, length)"
+        " WHERE canary = ? AND started >= ? ORDER BY started, length"
+    )
+    damaged = DamagedRows("rollups", level=logging.DEBUG)
+    for recorded, name in _names(connection, canaries):
+        for started, length, value, *values in connection.execute(query, (recorded, since)):
+            details, counts = _decode(value, recorded, damaged), _counts(values)
+            if details is not None and counts is not None:
+                yield Rollup(canary=name, started=started, length=length, counts=counts, details=details)
+    damaged.log()
+
+
+def prune_rollups(connection: sqlite3.Connection, now: float, *, limit: int = MAX_ROLLUPS) -> int:
+    """Merge hours that are older than two days into quarters of a day, and delete quarters after 35 days.
+
+    At most the latest ``limit`` rollups stay. Returns the number of rollups that were merged or deleted: at most
+    :data:`MAX_PRUNED_PER_CALL` for each reason. The next call goes on.
+
+    Raises:
+        sqlite3.Error: if they cannot be written.
+    """
+    changed = _delete_oldest(connection, now - KEPT, MAX_PRUNED_PER_CALL)
+    changed += _merge_hours(connection, period_start(now - KEPT_BY_HOUR, QUARTER_DAY))
+    excess = connection.execute("SELECT count(*) FROM rollups").fetchone()[0] - limit
+    if excess > 0:
+        changed += _delete_oldest(connection, math.inf, min(excess, MAX_PRUNED_PER_CALL))
+    return changed
+
+
+def _delete_oldest(connection: sqlite3.Connection, before: float, count: int) -> int:
+    """Delete up to ``count`` rollups that began before a time; return how many it were."""
+    for table in ("rollup_details", "rollups"):  # the keys are those of the second
+        query = f"DELETE FROM {table} WHERE (canary, started, length) IN ({_OLD})"  # noqa: S608 - fixed names
+        deleted = connection.execute(query, (before, count)).rowcount
+    return deleted
+
+
+def _merge_hours(connection: sqlite3.Connection, before: int) -> int:
+    keys = connection.execute(_HOURS, (before, MAX_PRUNED_PER_CALL)).fetchall()
+    quarters: dict[tuple[str, int], list[int]] = {}
+    for canary, started in keys:
+        quarters.setdefault((canary, period_start(started, QUARTER_DAY)), []).append(started)
+    damaged = DamagedRows("rollups")
+    for (canary, quarter), hours in quarters.items():
+        counts, details = RunCounts(), _details_of(connection, canary, quarter, QUARTER_DAY, damaged) or RunDetails()
+        for hour in hours:
+            row = connection.execute(f"SELECT {_COLUMNS} FROM rollups WHERE {_KEY}", (canary, hour, HOUR)).fetchone()  # noqa: S608
+            if (added := _counts(row)) is not None:
+                counts.merge(added)
+            if (later := _details_of(connection, canary, hour, HOUR, damaged)) is not None:
+                details.merge(later)
+            for table in ("rollups", "rollup_details"):
+                connection.execute(f"DELETE FROM {table} WHERE {_KEY}", (canary, hour, HOUR))  # noqa: S608 - fixed names
+        _write(connection, Rollup(canary=canary, started=quarter, length=QUARTER_DAY, counts=counts, details=details))
+    damaged.log()
+    return len(keys)
+
+
+def _details_of(
+    connection: sqlite3.Connection, canary: str, started: int, length: int, damaged: DamagedRows
+) -> RunDetails | None:
+    row = connection.execute(f"SELECT value FROM rollup_details WHERE {_KEY}", (canary, started, length)).fetchone()  # noqa: S608
+    return None if row is None else _decode(row[0], canary, damaged)
+
+
+def _names(connection: sqlite3.Connection, canaries: Mapping[str, str] | None) -> Iterator[tuple[str, str]]:
+    """Yield the names under which runs are recorded, and those to return them by."""
+    if canaries is not None:
+        yield from canaries.items()
+        return
+    for (name,) in connection.execute(_CANARIES).fetchall():
+        yield name, name
+
+
+def _counts(row: Iterable[object] | None) -> RunCounts | None:
+    """Return the counts in a row; ``None`` if it has none, or one is damaged."""
+    values: tuple[int, ...] = tuple(row or ())  # type: ignore[arg-type] # checked below
+    if set(map(type, values)) != _INTEGERS or min(values) < 0 or max(values) > _MAX_COUNT:
+        return None
+    return RunCounts(*values)
+
+
+def _decode(value: object, canary: str, damaged: DamagedRows) -> RunDetails | None:
+    if isinstance(value, bytes) and len(value) <= MAX_DETAILS_BYTES:
+        try:
+            return DETAILS_DECODER.decode(value)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            damaged.add(canary, str(error))
+            return None
+    damaged.add(canary, f"it is empty, not bytes, or larger than {MAX_DETAILS_BYTES} bytes")
+    return None
