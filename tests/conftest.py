@@ -1,5 +1,8 @@
 """Fixtures and report lines of all tests."""
 
+import math
+import os
+
 import pytest
 
 from streamcanary.client.drivers.loop_lag import LoopLag
@@ -29,6 +32,11 @@ def _process_on_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if request.node.get_closest_marker("process_lag") is None:
         monkeypatch.setattr(LoopLag, "since", lambda _lag, _start: 0.0)
         monkeypatch.setattr(SocketTimer, "lateness", 0.0)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the number of workers of ``-n auto``: more than CPUs, because many tests wait for real programs."""
+    return math.ceil(1.5 * len(os.sched_getaffinity(0)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
