@@ -40,7 +40,7 @@ FULL = tests/durability tests/upstreams tests/backends tests/kubernetes tests/im
 
 test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, Prometheus, Jaeger and a Kubernetes API; ARGS goes to pytest
 	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to three quarters of an hour." >&2
-	@$(BIN)/python tools/fetch.py otelcol prometheus jaeger litellm llama alertmanager promtool helm etcd kube-apiserver kubectl
+	@$(BIN)/python tools/fetch.py otelcol prometheus jaeger chromium litellm llama alertmanager promtool helm etcd kube-apiserver kubectl
 	$(BIN)/pytest -n 0 -o timeout=300 $(ARGS) $(FULL)
 
 observe: $(VENV)/.developed ## run a daemon in an outage beside a Collector, Prometheus, Jaeger, and Grafana if it is on PATH

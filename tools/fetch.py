@@ -2,7 +2,8 @@
 """Build or download the programs that some tests run.
 
 These are an OpenTelemetry Collector, Alertmanager, promtool, Helm, kubectl, kubeconform and actionlint. With their
-names as arguments, also what only `make test-full` needs: prometheus, jaeger, litellm, llama, kube-apiserver and etcd.
+names as arguments, also what only `make test-full` needs: prometheus, jaeger, chromium, litellm, llama, kube-apiserver
+and etcd.
 
 Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
 seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are
@@ -23,6 +24,7 @@ from typing import Protocol
 import actionlint
 import alertmanager
 import cache
+import chromium
 import helm
 import jaeger
 import kubeconform
@@ -54,6 +56,7 @@ PROGRAMS: dict[str, Tool] = {
     "actionlint": actionlint.PROGRAM,
 }
 FOR_TEST_FULL: dict[str, Tool] = {
+    "chromium": chromium.PROGRAM,
     "prometheus": prometheus,
     "jaeger": jaeger.PROGRAM,
     "litellm": python_server.LITELLM,
