@@ -27,11 +27,13 @@ def sketch_of(values: list[float]) -> QuantileSketch:
 @pytest.mark.parametrize("spread", [0.01, 0.5, 3.0])
 @pytest.mark.parametrize("part", [0.0, 0.05, 0.5, 0.9, 0.99, 1.0])
 def test_a_quantile_is_within_two_percent(spread: float, part: float) -> None:
-    """Whatever the spread of the values, the relative error is 2 % at most."""
+    """Whatever the spread of the values, it is not less than the exact one, and 2 % more at most."""
     source = random.Random(7)  # noqa: S311 - the same values each time
     values = sorted(source.lognormvariate(0, spread) for _ in range(5_000))
     exact = values[min(len(values) - 1, int(part * len(values)))]
-    assert pytest.approx(exact, rel=0.02 + 1e-9) == quantile(sketch_of(values), part)
+    found = quantile(sketch_of(values), part)
+    assert found is not None
+    assert exact * (1 - 1e-9) <= found <= exact * 1.02 * (1 + 1e-9)
 
 
 def test_a_merged_sketch_is_that_of_all_values() -> None:
@@ -53,7 +55,7 @@ def test_extreme_values_have_the_outermost_buckets(value: float, expected: float
 
 def test_the_number_of_buckets_is_bounded() -> None:
     """No values make a sketch larger than some hundred buckets."""
-    assert 650 > len(sketch_of([10 ** (exponent / 100) for exponent in range(-3000, 3000)]))
+    assert 1300 > len(sketch_of([10 ** (exponent / 100) for exponent in range(-3000, 3000)]))
 
 
 def test_not_a_number_is_left_out() -> None:
@@ -63,6 +65,15 @@ def test_not_a_number_is_left_out() -> None:
 
 
 def test_the_values_above_a_limit_are_counted() -> None:
-    """Values within 2 % of the limit count as not above it."""
+    """Those above a quantile are exactly those that are."""
     sketch = sketch_of([0.5, 1.0, 1.0, 1.1, 2.0])
-    assert [5, 2, 1, 0] == [count_above(sketch, limit) for limit in (0.1, 1.0, 1.2, 2.0)]
+    assert [5, 2, 1, 0] == [count_above(sketch, limit) for limit in (0.1, 1.0, 1.2, 2.04)]
+    assert 1 == count_above(sketch, quantile(sketch, 0.7) or 0)
+
+
+def test_a_limit_within_a_bucket_divides_its_values() -> None:
+    """Half of the values of a bucket are above its middle."""
+    sketch = sketch_of([1.01] * 10)
+    assert 5 == pytest.approx(count_above(sketch, 1.02**0.5))
+    assert 0 == count_above({}, 1.0)
+    assert 9 == count_above(sketch_of([0.0] + [1.0] * 9), 0.0)

@@ -19,12 +19,13 @@ _TABLES: Final = (
     """,
     "CREATE INDEX rollups_by_age ON rollups (started)",
     "CREATE INDEX rollups_of_hours ON rollups (started) WHERE length = 3600",
+    # with a rowid: without one, a value over 1 kB would take a page of its own
     """
     CREATE TABLE rollup_details (
         canary TEXT, started INTEGER, length INTEGER,
         value BLOB,                   -- msgpack
         PRIMARY KEY (canary, started, length)
-    ) WITHOUT ROWID
+    )
     """,
 )
 _MAX_RUNS: Final = 400_000  # that are read, the latest; as many as a store has
