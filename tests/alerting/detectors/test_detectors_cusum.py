@@ -100,12 +100,20 @@ def test_failure_counts_start_when_the_sum_leaves_zero() -> None:
     assert (result.is_firing, result.counts) == (True, (3, 4, 100.0))
 
 
-def test_the_resolve_reason_counts_the_resolving_run() -> None:
-    """The run that resolves the alert is counted in the resolve reason; then only the time of the resolve is kept."""
-    state = SpikeState(sum=1, threshold=6, bad=2, total=7, since=50.0)
-    result = THREE.feed(state, bad=False, at=500.0, firing=True)
-    assert (result.is_firing, result.state) == (False, SpikeState(resolved=500.0))
-    assert result.counts.resolve_reason == "recovered: 6 of the last 8 runs were good"
+def test_the_resolve_reason_has_the_good_runs_in_a_row() -> None:
+    """The resolve reason has the good runs since the last bad one, with the run that resolves the alert."""
+    state = SpikeState(sum=6, threshold=6, bad=3, total=7, since=50.0)
+    for number, is_bad in enumerate([False, False, True, False, False, False, False, False]):
+        state = THREE.feed(state, bad=is_bad, at=500.0 + number, firing=True).state
+    result = THREE.feed(state, bad=False, at=600.0, firing=True)
+    assert (result.is_firing, result.state) == (False, SpikeState(resolved=600.0))
+    assert result.counts.resolve_reason == "recovered: the last 6 runs were good"
+
+
+def test_good_runs_before_an_alert_fires_are_not_counted() -> None:
+    """While the alert does not fire, good runs leave no trace in the state."""
+    state = THREE.feed(SpikeState(sum=4, threshold=6, bad=1, total=1), bad=False, at=1.0, firing=False).state
+    assert (3, 0) == (state.sum, state.good_in_a_row)
 
 
 @pytest.mark.parametrize("before", [None, SpikeState(repeats=1, resolved=4.0)])

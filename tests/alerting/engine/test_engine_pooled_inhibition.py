@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.alerting.engine.inputs import ConfigReloaded, SilenceCreated
+from streamcanary.alerting.engine.inputs import ConfigReloaded, SilenceCreated, SilenceDeleted
 from streamcanary.alerting.notify.delivery.result import Retry
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.faults import FaultKind
@@ -160,6 +160,9 @@ def test_a_scope_that_a_reload_removes_mutes_nothing_any_longer(scopes: str) -> 
     assert left == harness.firing()
     actions = [action for action, _ in harness.notified()]
     assert (["update"] if scopes == "canary" else []) == actions
+    gone = harness.the_incident("a" if scopes == "target" else "target openai")
+    removed = "canary" if scopes == "target" else "target"
+    assert f"per: {removed} was removed from the configuration of the rule" == gone.resolve_reason
 
 
 def test_a_further_canary_that_fails_is_an_update_of_the_pooled_alert() -> None:
@@ -177,6 +180,83 @@ def test_a_further_canary_that_fails_is_an_update_of_the_pooled_alert() -> None:
             sent.append((notification.action.value, [one.name for one in pooled.evidence.failing]))
     assert ["a", "b", "c", "target openai"] == harness.firing()
     assert [("update", ["a", "b", "c"])] == sent
+
+
+def send(harness: PooledHarness, *rounds: str) -> list[tuple[str, list[str]]]:
+    """Process ``rounds`` of runs, and deliver what is due after each; return what is sent."""
+    sent = []
+    for written in rounds:
+        harness.rounds(written)
+        sent += harness.notified()
+    return sent
+
+
+def test_a_pooled_alert_that_was_accepted_in_an_update_still_inhibits_during_the_next_one() -> None:
+    """While the end of one outage is being sent, the canaries of another one stay muted."""
+    canaries = (*fleet("abcd"), *fleet("wxyz", "azure"))
+    harness = PooledHarness(canaries, SPIKE, group_by=["alert", "canary"], group_wait=0)
+    assert [("trigger", ["target openai"])] == send(harness, *["ABCDwxyz"] * 3)
+    assert [("update", ["target openai", "target azure"])] == send(harness, *["ABCDWXYZ"] * 10)
+    sent = []
+    for _ in range(20):
+        harness.rounds("abcdWXYZ")
+        harness.wait(5)  # with the update pending
+        sent += harness.notified()
+    assert [("update", ["target azure", "target openai"])] == sent
+
+
+def test_one_broken_canary_that_recovers_is_notified_as_such() -> None:
+    """While the window of a pooled alert still has failures of a canary that has recovered, strays say nothing new."""
+    slow = {"type": "ratio", "over": "2h", "threshold": "5%", "min_samples": 10}
+    harness = PooledHarness(fleet("abcdefgh"), {"detector": slow, "per": ["canary", "target"]})
+    assert [("trigger", ["a"])] == send(harness, *["abcdefgh"] * 240, *["Abcdefgh"] * 110)
+    assert ["a", "target openai"] == harness.firing()
+    strays = ["aBcdefgh", *["abcdefgh"] * 29, "abcdefgH", *["abcdefgh"] * 29, "abcDefgh", *["abcdefgh"] * 29]
+    assert [] == send(harness, *strays)
+    assert ["a", "target openai"] == harness.firing()
+
+
+def silenced_in_a_full_outage(**sections: Any) -> PooledHarness:
+    """Return a harness with an outage of all but ``h``, of which the pooled alert was notified and then silenced."""
+    harness = PooledHarness(fleet("abcdefgh"), SPIKE, **sections)
+    harness.rounds(*["ABCDEFGh"] * 3)
+    assert [("trigger", ["target openai"])] == harness.notified()
+    silence = Silence(id="s", match=('scope="target"',), starts=harness.now, until=harness.now + 86400)
+    harness.step(SilenceCreated(silence))
+    return harness
+
+
+@pytest.mark.parametrize("silence_early", [True, False])
+def test_a_silence_of_a_notified_pooled_alert_is_for_the_canaries_that_it_named(silence_early: bool) -> None:
+    """In a full outage, a silence of the pooled alert does not notify the alerts of the canaries that it named."""
+    harness = silenced_in_a_full_outage()
+    sent = []
+    if not silence_early:
+        harness.step(SilenceDeleted("s"))
+        harness.rounds(*["ABCDEFGh"] * 20)
+        sent += harness.notified()
+        harness.step(SilenceCreated(Silence(id="s", match=('scope="target"',), starts=harness.now, until=9e9)))
+    for _ in range(20):
+        harness.rounds("ABCDEFGh")
+        sent += harness.notified()
+    assert ([*"abcdefg", "target openai"], []) == (harness.firing(), sent)
+    for _ in range(20):
+        harness.rounds("ABCDEFGH")
+        sent += harness.notified()
+    assert [("update", ["target openai", "h"])] == sent
+
+
+def test_a_silenced_pooled_alert_does_not_hide_the_next_outage_of_a_canary() -> None:
+    """A canary that has recovered and fails again is notified: its failures began after the last notification."""
+    harness = silenced_in_a_full_outage(repeat_interval=3600)
+    harness.rounds(*["ABCDEFGh"] * 20)
+    harness.rounds(*["aBCDEFGh"] * 45)
+    assert ([*"bcdefg", "target openai"], []) == (harness.firing(), harness.notified())
+    sent = []
+    for _ in range(20):
+        harness.rounds("ABCDEFGh")
+        sent += harness.notified()
+    assert [("update", ["target openai", "a"])] == sent
 
 
 @pytest.mark.parametrize("match", ['scope="target"', 'alert="Errors"'])

@@ -1,6 +1,7 @@
 """The end of an outage that a pooled alert was notified of is one resolve, and the next outage is a new alert."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -73,13 +74,68 @@ def test_a_canary_that_never_recovered_is_notified_when_the_target_has() -> None
     assert (["a"], opened) == (harness.firing(), harness.the_incident("a").opened)
 
 
-def test_a_canary_that_fails_on_fires_again() -> None:
-    """A canary that had a good run, but still fails, is notified after as many failures as any other."""
+def test_a_canary_that_fails_again_is_notified_when_the_target_has_recovered() -> None:
+    """The alert of a canary with three failures in a row stays open, though it had a good run during the outage."""
     harness = a_target_of_many()
     send(harness, "a" + MANY[1:].upper())
     opened = harness.the_incident("a").opened
     assert [("resolve", ["target openai"]), ("trigger", ["a"])] == send(harness, *[A_DOWN] * 25)
+    assert (["a"], opened) == (harness.firing(), harness.the_incident("a").opened)
+
+
+def test_a_canary_that_fails_in_part_fires_again() -> None:
+    """The alert of a canary that is neither down nor well starts from zero, and is notified as soon as any other."""
+    harness = a_target_of_many()
+    send(harness, "a" + MANY[1:].upper())
+    opened = harness.the_incident("a").opened
+    sent = send(harness, *[A_DOWN, A_DOWN, MANY] * 12)
+    assert [("resolve", ["target openai"]), ("trigger", ["a"])] == sent
     assert opened < harness.the_incident("a").opened
+
+
+DETECTORS: dict[str, dict[str, Any]] = {
+    "consecutive": {"type": "consecutive", "failures": 4},
+    "ratio": {"type": "ratio", "over": "10m", "threshold": "20%", "min_samples": 5},
+    "ratio in buckets": {"type": "ratio", "over": "1h", "threshold": "20%", "min_samples": 5},
+    "burn_rate": {"type": "burn_rate", "objective": "95%"},
+    "spike": {"type": "spike"},
+}
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+@pytest.mark.parametrize("stray", ["Abcdefgh", "abcdefgH"])
+def test_a_stray_failure_after_the_recovery_is_no_alert(detector: str, stray: str) -> None:
+    """With every detector, the alerts that the pooled one had muted are over when it is."""
+    harness = PooledHarness(fleet("abcdefgh"), {**SPIKE, "detector": DETECTORS[detector]}, group_interval=300)
+    assert [("trigger", ["target openai"])] == send(harness, *["ABCDEFGH"] * 40)
+    assert ["target openai", *"abcdefgh"] == sorted(harness.firing(), key=len, reverse=True)
+    sent = []
+    while not sent:
+        sent = send(harness, "abcdefgh")
+    assert [("resolve", ["target openai"])] == sent
+    assert ([], []) == (send(harness, stray, *["abcdefgh"] * 5), harness.firing())
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_an_outage_of_a_canary_after_the_recovery_fires(detector: str) -> None:
+    """With every detector, an alert that has recovered with the pooled one fires at the next outage of its canary."""
+    harness = PooledHarness(fleet("abcdefgh"), {**SPIKE, "detector": DETECTORS[detector]}, group_interval=300)
+    send(harness, *["ABCDEFGH"] * 40)
+    while "target openai" in harness.firing():
+        send(harness, "abcdefgh")
+    assert ("trigger", ["a"]) in send(harness, *["Abcdefgh"] * 60)
+
+
+def test_an_alert_that_waited_for_a_wider_one_recovers_with_it() -> None:
+    """An alert that was due with a wider one, and is therefore in its group, has not been notified either."""
+    canaries = (*fleet("abcdef"), *fleet("gh", "azure"))
+    harness = PooledHarness(canaries, {**SPIKE, "per": ["canary", "target", "all"]}, group_wait=30, group_interval=300)
+    assert [("trigger", ["all canaries"])] == send(harness, *["ABCDEFgh"] * 10)
+    sent = []
+    while not sent:
+        sent = send(harness, "abcdefgh")
+    assert [("resolve", ["all canaries"])] == sent
+    assert ([], []) == (send(harness, "Abcdefgh", *["abcdefgh"] * 5), harness.firing())
 
 
 @pytest.mark.parametrize("seed", range(3))

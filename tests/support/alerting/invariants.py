@@ -83,7 +83,7 @@ def _check_no_spontaneous_resolve(engine: Engine, before: State, received_input:
 
 def _has_recovered_with_wider(engine: Engine, before: State, incident: Incident, after: State) -> bool:
     """Return whether ``incident``, which no receiver has, resolved at the same time as a wider alert of its rule."""
-    is_sent = any(incident.key in group.members for group in before.groups.values() if group.is_firing)
+    is_sent = any(incident.key in group.notified_members for group in before.groups.values() if group.is_firing)
     return not is_sent and any(
         key in before.incidents
         and before.incidents[key].is_firing

@@ -82,6 +82,13 @@ class StreamDetector(Protocol):
         """
         ...
 
+    def forget_failures(self, state: object, at: float) -> Any:
+        """Return the state after the alert has resolved at ``at`` (seconds since the epoch), without its failures.
+
+        A window keeps its number of samples, so that a single failure is no larger part of it than usual.
+        """
+        ...
+
 
 class BaseDetector(BaseModel):
     """The configuration of a detector, with checks against a stream of samples."""

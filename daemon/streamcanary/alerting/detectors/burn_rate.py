@@ -142,6 +142,11 @@ class BurnRate(BaseDetector):
             BurnRateState(rings=tuple(rings.values())), firing, FailureCounts(*counts[reported.seconds], min(since, at))
         )
 
+    def forget_failures(self, state: object, at: float) -> BurnRateState:
+        """Return the state with good samples in place of the bad ones."""
+        rings = state.rings if isinstance(state, BurnRateState) else ()
+        return BurnRateState(rings=tuple(ring.without_failures() for ring in rings))
+
     def _threshold_errors(self) -> Iterator[ConfigIssue]:
         if self.error_budget <= 0:
             message = "an objective of 100% leaves no error budget to burn: write a lower one, such as 99.9%"

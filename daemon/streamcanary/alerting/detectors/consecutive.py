@@ -68,3 +68,7 @@ class Consecutive(BaseDetector):
             firing = firing and state.good < self.resolve_count
         since = state.since if state.bad else at
         return DetectorResult(state, firing, FailureCounts(state.bad, state.bad or state.good, since))
+
+    def forget_failures(self, state: object, at: float) -> ConsecutiveState:
+        """Return the state without a series."""
+        return ConsecutiveState()

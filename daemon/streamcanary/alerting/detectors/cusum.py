@@ -32,7 +32,8 @@ class SpikeState(Struct, frozen=True, kw_only=True, tag_field="type", tag="spike
 
     While the alert does not fire, it is the evidence for ``spike``, and fires at ``threshold``. While it fires, it is
     the number of good runs that are missing for the resolve, at most ``threshold``. ``bad`` and ``total`` count samples
-    since the sum last left zero, the first of them at ``since``. ``resolved`` is when the alert last resolved, for a
+    since the sum last left zero, the first of them at ``since``. ``good_in_a_row`` counts
+    good samples since the last bad one, while the alert fires. ``resolved`` is when the alert last resolved, for a
     day after that, and ``repeats`` how often it has fired again within a day of its resolve. Times are seconds since
     the epoch. At a sum of zero the state stays the same value and is not written again.
     """
@@ -44,6 +45,7 @@ class SpikeState(Struct, frozen=True, kw_only=True, tag_field="type", tag="spike
     since: float = 0.0
     repeats: int = 0
     resolved: float | None = None
+    good_in_a_row: int = 0
 
 
 _EMPTY = SpikeState()
@@ -98,8 +100,10 @@ class Cusum(NamedTuple):
             old_sum = min(scaled, threshold if firing else threshold - 1)
         counts = FailureCounts(state.bad + bad, state.total + 1, min(state.since, at) if state.total else at)
         repeats = state.repeats
+        good_in_a_row = 0 if bad or not firing else state.good_in_a_row + 1
         if not bad:
             if old_sum <= 1:
+                counts = FailureCounts(0, good_in_a_row, at) if firing else counts
                 return DetectorResult(_at_zero(state, at, resolves=firing), is_firing=False, counts=counts)
             new_sum = old_sum - 1
         else:
@@ -116,8 +120,13 @@ class Cusum(NamedTuple):
             since=counts.since,
             repeats=repeats,
             resolved=state.resolved,
+            good_in_a_row=good_in_a_row,
         )
         return DetectorResult(state, firing, counts)
+
+    def forget_failures(self, state: object, at: float) -> SpikeState:
+        """Return the state at zero, of an alert that has resolved at ``at`` (seconds since the epoch)."""
+        return SpikeState(resolved=at)
 
 
 def _at_zero(state: SpikeState, at: float, *, resolves: bool) -> SpikeState:

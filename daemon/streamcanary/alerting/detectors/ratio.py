@@ -192,6 +192,11 @@ class Ratio(BaseDetector):
             FailureCounts(count, len(samples), samples[0].at),
         )
 
+    def forget_failures(self, state: object, at: float) -> RatioState:
+        """Return the state with good samples in place of the bad ones."""
+        samples = state.samples if isinstance(state, RatioState) else ()
+        return RatioState(samples=tuple(WindowSample(sample.at, bad=False) for sample in samples))
+
     def evaluate(
         self, count: int, total: int, breached_since: float | None, *, bad: bool, at: float, firing: bool
     ) -> tuple[bool, float | None]:
@@ -248,3 +253,8 @@ class RingRatio(NamedTuple):
         return DetectorResult(
             RatioRingState(ring=ring, breached_since=breached_since), firing, FailureCounts(count, total, since)
         )
+
+    def forget_failures(self, state: object, at: float) -> RatioRingState:
+        """Return the state with good samples in place of the bad ones."""
+        ring = state.ring if isinstance(state, RatioRingState) else Ring(self.seconds)
+        return RatioRingState(ring=ring.without_failures())

@@ -46,3 +46,7 @@ class Ring(Struct, frozen=True, array_like=True):
         while begin < end and buckets[begin].number <= number - BUCKETS_PER_WINDOW:
             begin += 1
         return Ring(self.seconds, (*buckets[begin:end], Bucket(number, good, bad_count)))
+
+    def without_failures(self) -> "Ring":
+        """Return the ring with good samples in place of the bad ones."""
+        return Ring(self.seconds, tuple(Bucket(one.number, one.good + one.bad, 0) for one in self.buckets))

@@ -8,7 +8,7 @@ from streamcanary.alerting.builtin_rules import DAEMON_RULES, RECEIVER_FAILING
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.grouping.groups import Groups
 from streamcanary.alerting.engine.state import Draft
-from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.rules import CANARY_SCOPE, Rule
 from streamcanary.model.alerts.incident import Incident
 
 
@@ -74,6 +74,9 @@ def orphan_reason(
         return f"the instance is now called {instance}"
     if not enabled:
         return "the rule was removed from the configuration"
+    scope = incident.scope or CANARY_SCOPE
+    if incident.rule not in DAEMON_RULES and scope not in rules[incident.rule].per:
+        return f"per: {scope} was removed from the configuration of the rule"
     if incident.scope:
         return "its scope or canaries were removed from the configuration, or a narrower alert has the same canaries"
     return "the canary was removed from the configuration, or the rule no longer matches it"

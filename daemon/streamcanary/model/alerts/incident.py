@@ -188,7 +188,8 @@ class Notification(Struct, frozen=True, kw_only=True, omit_defaults=True):
     :data:`MAX_MEMBERS` of ``member_count``, of which ``resolved_count`` have resolved: a retry sends the same content
     as the first attempt. ``attempts`` counts attempts that were started, ``refusals`` those that were certainly not
     received; if the two are equal, the receiver has received nothing. ``park_count`` counts how often it was parked,
-    ``not_before`` is the end of the ``Retry-After`` of the receiver. That, ``created``, ``last_attempt`` and
+    ``not_before`` is the end of the ``Retry-After`` of the receiver. ``accepted_updates``, of a trigger, is when each
+    incident opened that the receiver has accepted in an update, by key. That, ``created``, ``last_attempt`` and
     ``next_attempt`` are seconds since the epoch.
     """
 
@@ -211,6 +212,7 @@ class Notification(Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_before: float = 0.0
     state: NotificationState = NotificationState.PENDING
     last_error: str | None = None
+    accepted_updates: dict[str, float] = field(default_factory=dict)
 
     @property
     def was_never_received(self) -> bool:

@@ -22,6 +22,7 @@ NORMAL_RATE: Final = 0.02
 """The rate of failures that is normal, unless the rule says otherwise."""
 
 _FORGET_AT = 40  # samples of a canary at which its counts are halved
+_DOWN_AFTER = 3  # bad samples in a row of a canary that is down
 _UNLIKELY = 0.01
 _VERY_UNLIKELY = 0.0005
 
@@ -29,13 +30,14 @@ _VERY_UNLIKELY = 0.0005
 class CountedMember(Struct, frozen=True, array_like=True):
     """``bad`` of the ``total`` samples of canary ``name``, the last bad one at ``last_bad`` (seconds since the epoch).
 
-    ``last_bad`` is 0 without a bad one.
+    ``last_bad`` is 0 without a bad one. The last ``bad_in_a_row`` samples were bad, at most three of them are counted.
     """
 
     name: str
     bad: int
     total: int
     last_bad: float
+    bad_in_a_row: int = 0
 
 
 class Members(Struct, frozen=True, omit_defaults=True):
@@ -58,6 +60,11 @@ class Members(Struct, frozen=True, omit_defaults=True):
         return unlikely or [member for member in self.counted if member.bad]
 
     @property
+    def probably_failing(self) -> list[CountedMember]:
+        """The counts of the canaries that probably fail: never one of which a single run failed."""
+        return [one for one in self.counted if one.bad > 1 and _chance(one.bad, one.total, self.normal) < _UNLIKELY]
+
+    @property
     def certainly_failing(self) -> list[CountedMember]:
         """The counts of the canaries that certainly fail: never one of which a single run failed."""
         return [
@@ -65,6 +72,11 @@ class Members(Struct, frozen=True, omit_defaults=True):
             for one in self.counted
             if one.bad > 1 and (_all_bad(one) or _chance(one.bad, one.total, self.normal) < _VERY_UNLIKELY)
         ]
+
+    @property
+    def down(self) -> frozenset[str]:
+        """The names of the canaries that had no good sample, or none of the last three."""
+        return frozenset(one.name for one in self.counted if _all_bad(one) or one.bad_in_a_row >= _DOWN_AFTER)
 
     def record(self, name: str, *, bad: bool, at: float, since: float, normal: float = NORMAL_RATE) -> "Members":
         """Return the counts after a sample of canary ``name`` at ``at``, as seconds since the epoch.
@@ -81,13 +93,14 @@ class Members(Struct, frozen=True, omit_defaults=True):
                 kept[index] = _counted(member, bad=bad, at=at)
                 return Members(tuple(kept), self.is_full, normal)
         if len(kept) < MAX_COUNTED:
-            return Members((*kept, CountedMember(name, int(bad), 1, at if bad else 0.0)), self.is_full, normal)
+            counts = CountedMember(name, int(bad), 1, at if bad else 0.0, int(bad))
+            return Members((*kept, counts), self.is_full, normal)
         if not bad:
             return Members(tuple(kept), self.is_full, normal)
         good = next((index for index, member in enumerate(kept) if not member.bad), None)
         if good is None:
             return Members(tuple(kept), is_full=True, normal=normal)
-        kept[good] = CountedMember(name, 1, 1, at)
+        kept[good] = CountedMember(name, 1, 1, at, 1)
         return Members(tuple(kept), self.is_full, normal)
 
     def renamed(self, names: Mapping[str, str]) -> "Members":
@@ -121,7 +134,8 @@ def _counted(member: CountedMember, *, bad: bool, at: float) -> CountedMember:
     total, failed = member.total + 1, member.bad + bad
     if total >= _FORGET_AT:
         total, failed = total // 2, failed // 2
-    return CountedMember(member.name, failed, total, at if bad else member.last_bad)
+    in_a_row = min(member.bad_in_a_row + 1, _DOWN_AFTER) if bad else 0
+    return CountedMember(member.name, failed, total, at if bad else member.last_bad, in_a_row)
 
 
 def _all_bad(member: CountedMember) -> bool:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from streamcanary.alerting.builtin_rules import BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN
-from streamcanary.alerting.detectors import Cusum, StreamDetector
-from streamcanary.alerting.detectors.cusum import SpikeState
+from streamcanary.alerting.detectors import StreamDetector
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.evaluation.members import Members
 from streamcanary.alerting.engine.evaluation.reachability import (
@@ -127,13 +126,13 @@ class RunEvaluator:
         """Resolve the narrower alerts that the pooled one of ``binding``, which has recovered at ``at``, had muted.
 
         Each would need as many good runs as the pooled alert, of its own canary alone. Meanwhile a single failure, as
-        is normal, would be notified as another outage. A canary with no good run at all since the outage began stays
-        as it is until its first one.
+        is normal, would be notified as another outage. A canary that is down, without a good run since the outage began
+        or in the last three, stays as it is until its next one.
         """
         if not binding.is_wide:
             return
         names = {canary.name for canary in binding.canaries}
-        down = {member.name for member in members.counted if member.bad == member.total}
+        down = members.down
         narrower = {other.key: other for name in names for other in self._bindings.sample_bindings(name)}
         for key, other in narrower.items():
             own = {canary.name for canary in other.canaries}
@@ -144,10 +143,10 @@ class RunEvaluator:
     def _close_with_wider(self, draft: Draft, binding: Binding, incident: Incident, at: float, now: float) -> None:
         """Resolve the firing ``incident``, which no receiver has, if it is of an outage whose wider alert is over.
 
-        It starts from zero, so that a canary that still fails fires again. Only a CUSUM, which starts anew without a
-        loss, does that.
+        Its detector forgets the failures of the outage, so that a canary that still fails fires again as soon as any
+        other. An alert that waited for the wider one is in its group, but no receiver has it.
         """
-        if not isinstance(binding.detector, Cusum) or draft.groups_containing(incident.key):
+        if binding.detector is None or _is_notified(draft, incident):
             return
         for other in map(draft.incidents.get, self._bindings.inhibition.of(incident.key).any_of):
             if (
@@ -157,7 +156,8 @@ class RunEvaluator:
                 and other.first_bad_at <= incident.opened <= other.resolved <= now
             ):
                 state = draft.detectors.get(binding.key) or BindingState()
-                state = msgspec.structs.replace(state, detector=SpikeState(resolved=at), counts=None, members=Members())
+                detector = binding.detector.forget_failures(state.detector, at)
+                state = msgspec.structs.replace(state, detector=detector, counts=None, members=Members())
                 draft.put_binding_state(binding.key, state)
                 self._incidents.close(draft, binding.key, at, f"{other.subject} recovered", now)
                 return
@@ -204,6 +204,11 @@ class _Run(msgspec.Struct, frozen=True):
     at: float
     diagnosis: str
     limit: float | None
+
+
+def _is_notified(draft: Draft, incident: Incident) -> bool:
+    groups = draft.groups_containing(incident.key)
+    return any(group.is_firing and incident.key in group.notified_members for group in groups)
 
 
 def _member_diagnosis(binding: Binding, canary: str, diagnosis: str) -> str:

@@ -37,6 +37,7 @@ class Inhibition:
     def __init__(self, bindings: Iterable["Binding"], instance: str, key_for: Callable[[str, str], str]) -> None:
         self._instance = instance
         self._wide: dict[str, Binding] = {}
+        self._canaries: dict[str, frozenset[str]] = {}
         self._egress = (key_for(CANARY_EGRESS_DOWN, "egress"),)
         self._budget = (key_for(BUDGET_EXHAUSTED, "budget"),)
         self._key_for = key_for
@@ -51,6 +52,10 @@ class Inhibition:
     def of(self, key: str) -> Inhibitors:
         """Return the inhibitors of the incident of ``key``."""
         return self._inhibitors.get(key, Inhibitors())
+
+    def canaries_of(self, key: str) -> frozenset[str]:
+        """Return the names of the canaries that the incident of ``key`` is about; empty if it is about none."""
+        return self._canaries.get(key, frozenset())
 
     def member_labels(self, key: str, canary: str) -> dict[str, str]:
         """Return the labels that an alert of ``canary`` alone would have instead of the pooled one of ``key``.
@@ -82,6 +87,7 @@ class Inhibition:
             else:
                 any_of = (*self._egress, self._rejection_of(binding.canaries[0].name), *wider.get(binding.key, ()))
             self._inhibitors[binding.key] = Inhibitors(any_of, by_member)
+            self._canaries[binding.key] = frozenset(canary.name for canary in binding.canaries)
 
     def _rejection_of(self, canary: str) -> str:
         if canary not in self._rejected:

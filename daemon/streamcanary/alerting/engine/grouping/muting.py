@@ -78,23 +78,37 @@ class Muter:
     def _reason_by_members(self, draft: Draft, incident: Incident, inhibitors: Inhibitors, now: float) -> str | None:
         """Return why a pooled ``incident`` says nothing new; ``None`` if it does.
 
-        It does not if each member that certainly fails is silenced or has an alert of its own that receivers have.
-        It is never muted for that once receivers have it. So of two alerts that could mute each other, the one that
-        receivers have is not muted, and its end is not hidden by the other.
+        It does not if each member that certainly fails is silenced or has an alert of its own that receivers have. If
+        none fails so certainly, that holds for those that probably do; and if none does, one such member is enough:
+        it has recovered, and the pooled alert is about to. It is never muted for that once receivers have it. So of two
+        alerts that could mute each other, the one that receivers have is not muted, and its end is not hidden by the
+        other.
         """
         state = draft.detectors.get(incident.key)
         if state is None or state.members.is_full or self._is_in_notifications(draft, incident):
             return None
-        reason = None
-        for member in state.members.certainly_failing:
-            others = (draft.incidents.get(key) for key in inhibitors.by_member.get(member.name, ()))
-            other = next((one for one in others if one is not None and self._covers(draft, one, incident, now)), None)
-            labels = self._inhibition.member_labels(incident.key, member.name)
-            mute = f"inhibited by {_name(other, incident)}" if other else self._reason_by_user(draft, labels, now)
-            if mute is None:
-                return None
-            reason = reason or mute
-        return reason
+        members = state.members
+        reasons = (
+            self._member_reason(draft, incident, member.name, inhibitors, now)
+            for member in members.certainly_failing or members.probably_failing
+        )
+        first = next(reasons, "")
+        if first == "":
+            known = (
+                self._member_reason(draft, incident, one.name, inhibitors, now) for one in members.counted if one.bad
+            )
+            return next((reason for reason in known if reason), None)
+        return first if all(reasons) else None
+
+    def _member_reason(
+        self, draft: Draft, incident: Incident, canary: str, inhibitors: Inhibitors, now: float
+    ) -> str | None:
+        """Return why the failures of ``canary`` are nothing new in the pooled ``incident``; ``None`` if they are."""
+        others = (draft.incidents.get(key) for key in inhibitors.by_member.get(canary, ()))
+        other = next((one for one in others if one is not None and self._covers(draft, one, incident, now)), None)
+        if other is not None:
+            return f"inhibited by {_name(other, incident)}"
+        return self._reason_by_user(draft, self._inhibition.member_labels(incident.key, canary), now)
 
     def _covers(self, draft: Draft, other: Incident, incident: Incident, now: float) -> bool:
         """Return whether ``other``, of a member of the pooled ``incident``, inhibits it as far as that member goes.
@@ -125,9 +139,14 @@ class Muter:
         It does if it began before ``incident`` opened and every receiver of ``incident`` is notified of it. A resolved
         ``other`` still inhibits until the first bad sample after its end. It does not if its end is later than ``now``:
         the clock was set back, and the order of the two is unknown. A pooled alert that is itself silenced, or in a
-        maintenance window, does not inhibit those of its canaries: nobody would be notified of the next one to fail.
+        maintenance window, inhibits only what it has reported: nobody would be notified of the next canary to fail.
         """
-        if other.rule == incident.rule and other.is_firing and self._user_reason(draft, other, now):
+        if (
+            other.rule == incident.rule
+            and other.is_firing
+            and self._user_reason(draft, other, now)
+            and not self._has_reported(draft, other, incident)
+        ):
             return False
         if incident.opened < other.first_bad_at:
             return False
@@ -136,6 +155,18 @@ class Muter:
             if binding_state is None or not binding_state.evidence_log.last_bad_at <= other.resolved <= now:
                 return False
         return all(self._is_notified_of(draft, receiver, other) for receiver in self._receivers_for(incident))
+
+    def _has_reported(self, draft: Draft, pooled: Incident, incident: Incident) -> bool:
+        """Return whether the last notification of ``pooled`` named the canaries of ``incident``, which failed then."""
+        sent = [
+            group.last_flush
+            for group in draft.groups_containing(pooled.key)
+            if group.is_firing and group.last_flush is not None and pooled.key in group.notified_members
+        ]
+        if not sent or incident.first_bad_at > max(sent):
+            return False
+        named = {member.name for member in pooled.evidence.failing}  # as in the last notification
+        return pooled.evidence.has_more_failing or self._inhibition.canaries_of(incident.key) <= named
 
     def _is_notified_of(self, draft: Draft, receiver: str, other: Incident) -> bool:
         """Return whether ``receiver`` is notified of ``other``. A state receiver gets both alerts at the same time."""
@@ -164,6 +195,8 @@ def _is_accepted(draft: Draft, receiver: str, group: Group, other: Incident) -> 
         or (other.is_firing and other.key not in group.notified_members)
     ):
         return False
+    if trigger.accepted_updates.get(other.key) == other.opened:
+        return True
     return any(member.key == other.key for member in trigger.members) or not any(
         notification.receiver == receiver
         and notification.group == group.key

@@ -180,6 +180,7 @@ def finish_send(draft: Draft, id: str, result: DeliveryResult, jitter: float, no
             if notification.action is Action.RESOLVE:
                 _remove_delivered(draft, notification)
             elif notification.action is Action.UPDATE:
+                _record_accepted_update(draft, notification)
                 draft.remove("notifications", notification.id)
         case Refused(reason):
             notification = msgspec.structs.replace(
@@ -328,6 +329,18 @@ def _remove_delivered(draft: Draft, resolve: Notification) -> None:
     """Remove a finished resolve and its trigger: nothing more is sent for that opening of the group."""
     draft.remove("notifications", _id_for_action(resolve, Action.TRIGGER))
     draft.remove("notifications", resolve.id)
+
+
+def _record_accepted_update(draft: Draft, update: Notification) -> None:
+    """Record in the trigger which members its receiver has accepted in ``update``, which is then removed."""
+    trigger = draft.notifications.get(_id_for_action(update, Action.TRIGGER))
+    group = draft.groups.get(update.group)
+    if trigger is None or group is None:
+        return
+    accepted = trigger.accepted_updates | {member.key: member.opened for member in update.members}
+    accepted = {key: opened for key, opened in accepted.items() if key in group.members}
+    if accepted != trigger.accepted_updates:
+        draft.put(msgspec.structs.replace(trigger, accepted_updates=accepted))
 
 
 def _drop_following(draft: Draft, trigger: Notification) -> None:
