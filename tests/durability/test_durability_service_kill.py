@@ -18,7 +18,9 @@ import pytest
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.alerts.incident import Action
-from streamcanary.store import alert_rows
+from streamcanary.model.status.alert_history import PastIncident, past_incident_id
+from streamcanary.store import alert_history, alert_rows
+from streamcanary.store.recorded_runs import read_alert_history
 from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, FakeReceiver, Reply
 from support.store.builders import CHILD_ENVIRONMENT
 
@@ -111,9 +113,18 @@ class KilledProcesses:
     def stored_state(self) -> State:
         """Return the state in the store."""
         with contextlib.closing(sqlite3.connect(f"{self._store.as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("BEGIN")
             state, unread = read_state(alert_rows.load_rows(connection))
+            past = alert_history.read_unfinished(connection, ())
         assert unread == []
+        assert {one.id for one in past if one.resolved is None} == {
+            past_incident_id(one.key, one.opened) for one in state.incidents.values() if one.is_firing
+        }, "the history differs from the state"
         return state
+
+    def history(self) -> list[PastIncident]:
+        """Return the history of alerts in the store."""
+        return read_alert_history(self._store, 0.0)
 
 
 def firing(state: State) -> set[str]:
@@ -161,10 +172,15 @@ async def test_outage_and_recovery_are_accepted_once_whenever_alerting_is_killed
         await processes.run_and_kill(2 * MAX_LIFETIME)
         assert len(hook.deliveries) == observed, "a restart without changes has sent a notification"
         end = processes.stored_state()
+        history = [one for one in processes.history() if one.subject in CANARIES]
 
     print(f"{processes.kills} kills, {turns} turns, {observed} deliveries")  # noqa: T201 - shown when the test fails
     for deliveries in hook.accepted_by_canary().values():
         assert [kind for kind, _ in deliveries] == [FIRED, RESOLVED] * (turns // 2)
+    assert len(history) == turns
+    for incident in history:
+        kinds = [event.kind for event in incident.timeline]
+        assert [kinds.count(kind) for kind in ("first_failure", "fired", "resolved", "resolve_notified")] == [1] * 4
     ids = [received for deliveries in hook.accepted_by_canary().values() for _, received in deliveries]
     assert len(ids) == len(set(ids)) == 2 * turns
     assert len({delivery.body for delivery in hook.accepted}) == len(ids), "a repeated notification has different bytes"

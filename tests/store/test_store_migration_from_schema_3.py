@@ -158,6 +158,6 @@ def test_a_database_that_cannot_be_migrated_is_named_with_its_schema(path: Path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE reachability (key)")
     with pytest.raises(
-        StoreUnwritable, match="cannot be migrated from schema version 3 to 6: there is already another table"
+        StoreUnwritable, match="cannot be migrated from schema version 3 to 7: there is already another table"
     ):
         open_store(path)

@@ -1,18 +1,25 @@
-"""The state of alerting: seven tables of values by key. Alerting defines the keys and encodes the values."""
+"""The rows of alerting: seven tables of state and one of history, of values by key.
+
+Alerting defines the keys and encodes the values.
+"""
 
 import sqlite3
 from collections.abc import Iterable
 from typing import Final, get_args
 
-from streamcanary.model.alerts.row_change import RowChange, StateTable
+from streamcanary.model.alerts.row_change import AlertTable, RowChange, StateTable
 
 TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
+HISTORY: Final[AlertTable] = "alert_history"
 
-_UPSERT_SQL = {
+_UPSERT_SQL: Final[dict[AlertTable, str]] = {
     table: f"INSERT INTO {table} (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"  # noqa: S608 - fixed names
-    for table in TABLES
+    for table in (*TABLES, HISTORY)
 }
-_DELETE_SQL = {table: f"DELETE FROM {table} WHERE key = ?" for table in TABLES}  # noqa: S608 - fixed names
+_DELETE_SQL: Final[dict[AlertTable, str]] = {
+    table: f"DELETE FROM {table} WHERE key = ?"  # noqa: S608 - fixed names
+    for table in (*TABLES, HISTORY)
+}
 _SELECT_SQL = {table: f"SELECT key, value FROM {table}" for table in TABLES}  # noqa: S608 - fixed names
 
 

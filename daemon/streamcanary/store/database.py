@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -13,7 +13,8 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.rollup import Rollup, RunCounts
 from streamcanary.model.spend import Spend
-from streamcanary.store import alert_rows, history, rollups, spend
+from streamcanary.model.status.alert_history import IncidentPage, PastIncident
+from streamcanary.store import alert_history, alert_rows, history, rollups, spend
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.errors import StoreFailing, StoreLost
 from streamcanary.store.rollups import Windows
@@ -148,6 +149,34 @@ class Store:
             StoreFailing: as :meth:`read`.
         """
         return await self.read(alert_rows.load_rows)
+
+    async def unfinished_incidents(self, ids: Collection[str]) -> list[PastIncident]:
+        """Return the alerts of the history that have not resolved, and those of ``ids``.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: alert_history.read_unfinished(connection, ids))
+
+    async def past_incidents(
+        self, before: str | None = None, *, limit: int = 50, canary: str | None = None
+    ) -> IncidentPage:
+        """Return a page of the history of alerts, the newest first; see :func:`alert_history.read_page`.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(
+            lambda connection: alert_history.read_page(connection, before, limit=limit, canary=canary)
+        )
+
+    async def past_incident(self, id: str) -> PastIncident | None:  # noqa: A002 - the field's name
+        """Return the alert of ``id`` in the history; ``None`` if there is none.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: alert_history.read_incident(connection, id))
 
     async def save_spend(self, days: Mapping[str, Spend]) -> None:
         """Set the spend of canaries on these UTC days (``2026-02-02``).

@@ -11,7 +11,9 @@ import msgspec
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.rollup import Rollup
+from streamcanary.model.status.alert_history import PastIncident
 from streamcanary.store import rollups
+from streamcanary.store.alert_history import MAX_PAGE, read_page
 from streamcanary.store.errors import StoreError
 from streamcanary.store.history import MAX_RUN_BYTES, RUN_COLUMNS, UnreadableRun, decode_run
 from streamcanary.store.sqlite.database_file import open_read_only
@@ -68,6 +70,31 @@ def read_incidents(path: Path) -> list[Incident]:
     except Exception as error:  # noqa: BLE001 - as above
         raise _unreadable_error(path, error) from None
     return found
+
+
+def read_alert_history(path: Path, since: float) -> list[PastIncident]:
+    """Return the alerts in the store at ``path`` that fired or resolved after ``since``, the newest first.
+
+    ``since`` is seconds since the epoch. The store has those of 30 days; that of an older daemon has none.
+
+    Raises:
+        RunsUnreadable: as :func:`read_runs` does.
+    """
+    found: list[PastIncident] = []
+    try:
+        with closing(_open_database(path)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'alert_history'").fetchone():
+                return []
+            page = read_page(connection, limit=MAX_PAGE)
+            found += page.incidents
+            while page.cursor is not None:
+                page = read_page(connection, page.cursor, limit=MAX_PAGE)
+                found += page.incidents
+    except RunsUnreadable:
+        raise
+    except Exception as error:  # noqa: BLE001 - as above
+        raise _unreadable_error(path, error) from None
+    return [one for one in found if one.resolved is None or max(one.opened, one.resolved) >= since]
 
 
 def read_baselines(path: Path) -> dict[str, bytes]:

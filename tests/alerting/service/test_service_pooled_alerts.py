@@ -6,7 +6,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from streamcanary.alerting.service.metrics import AlertMetrics
-from streamcanary.alerting.service.status import StatusBuilder
+from streamcanary.alerting.service.status.snapshot import StatusBuilder
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from support.alerting.pooled import PooledHarness, fleet
 from support.clock import ManualClock

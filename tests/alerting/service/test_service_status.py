@@ -6,9 +6,9 @@ import pytest
 
 from streamcanary.alerting.engine.inputs import SilenceCreated
 from streamcanary.alerting.notify.delivery.result import Refused, Retry
-from streamcanary.alerting.service import status
 from streamcanary.alerting.service.liveness import DeliveryFailure
-from streamcanary.alerting.service.status import StatusBuilder
+from streamcanary.alerting.service.status import snapshot as status
+from streamcanary.alerting.service.status.snapshot import StatusBuilder
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from streamcanary.model.faults import FaultKind

@@ -12,7 +12,7 @@ from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult
 from streamcanary.alerting.notify.message import Message, render_notification
 from streamcanary.model.alerts.incident import Action, Incident, Notification
-from streamcanary.model.alerts.row_change import RowChange, StateTable
+from streamcanary.model.alerts.row_change import AlertTable, RowChange
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import Blame, Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
@@ -125,7 +125,7 @@ class EngineHarness:
     """Runs an engine and stores the rows of its steps; :meth:`crash` continues from the stored rows alone."""
 
     def __init__(self, config: AlertsConfig | None = None, *canaries: Canary) -> None:
-        self.stored_rows: dict[StateTable, dict[str, bytes]] = {table: {} for table in TABLES}
+        self.stored_rows: dict[AlertTable, dict[str, bytes]] = {table: {} for table in TABLES}
         self.state = State()
         self.now = NOON
         self.run_count = 0
@@ -159,7 +159,7 @@ class EngineHarness:
 
     def crash(self) -> None:
         """Discard the state and read it again from the stored rows."""
-        self.state, unreadable = read_state(self.stored_rows)
+        self.state, unreadable = read_state({table: self.stored_rows[table] for table in TABLES})
         assert unreadable == []
 
     def observe(self, *outcomes: Any) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any
 
 from streamcanary.alerting.config import AlertsConfig
@@ -11,6 +11,7 @@ from streamcanary.alerting.service.write_buffer import AlertStore
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.status.alert_history import IncidentPage, PastIncident
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
 from support.alerting.builders import CHAT, alerts, bad, good, webhook_config
@@ -62,6 +63,27 @@ class UnreliableStore:
             raise self.failure
         assert self.store is not None
         return await self.store.load_rows()
+
+    async def unfinished_incidents(self, ids: Collection[str]) -> list[PastIncident]:
+        """Return incidents of the history, or raise ``failure``."""
+        return await self._readable.unfinished_incidents(ids)
+
+    async def past_incidents(
+        self, before: str | None = None, *, limit: int = 50, canary: str | None = None
+    ) -> IncidentPage:
+        """Return a page of the history, or raise ``failure``."""
+        return await self._readable.past_incidents(before, limit=limit, canary=canary)
+
+    async def past_incident(self, id: str) -> PastIncident | None:  # noqa: A002 - as in the store
+        """Return an incident of the history, or raise ``failure``."""
+        return await self._readable.past_incident(id)
+
+    @property
+    def _readable(self) -> Store:
+        if self.failure is not None:
+            raise self.failure
+        assert self.store is not None
+        return self.store
 
 
 def webhooks_config(**receivers: FakeReceiver) -> AlertsConfig:

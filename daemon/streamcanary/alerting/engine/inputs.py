@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from streamcanary.alerting.learning.baseline import LearnedBaseline
 from streamcanary.alerting.notify.delivery.result import DeliveryResult
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.alerts.row_change import StateTable
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.outcome import Outcome
@@ -88,6 +89,13 @@ class StateReceiverReported(Struct, frozen=True):
     result: DeliveryResult
 
 
+class ActiveAlertsSent(Struct, frozen=True):
+    """A state receiver has accepted all active alerts; ``incidents`` are those that it had not got in this state."""
+
+    receiver: str
+    incidents: tuple[Incident, ...]
+
+
 class StoreFailed(Struct, frozen=True):
     """A write to the store has failed."""
 
@@ -109,7 +117,14 @@ class Tick(Struct, frozen=True):
 
 
 ServiceInput = (
-    SendStarted | SendFinished | StateReceiverReported | StoreFailed | StoreRecovered | ConfigRejected | ConfigAccepted
+    SendStarted
+    | SendFinished
+    | StateReceiverReported
+    | ActiveAlertsSent
+    | StoreFailed
+    | StoreRecovered
+    | ConfigRejected
+    | ConfigAccepted
 )
 """Inputs from senders, from the store, and from the reload of the configuration."""
 

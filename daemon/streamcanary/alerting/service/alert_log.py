@@ -1,12 +1,12 @@
 """Log lines about incidents, and about notifications that a new configuration cancels or retries."""
 
 import logging
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import UnreadableRow
 from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
-from streamcanary.model.alerts.row_change import StateTable
+from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.store.damaged_rows import DamagedRows
 
 _log = logging.getLogger(__name__)
@@ -54,6 +54,15 @@ def incident_fields(incidents: Sequence[Incident], count: int) -> dict[str, obje
     first = next((incident for incident in incidents if incident.is_firing), incidents[0])
     trace_ids = list(first.evidence.trace_ids)
     return {"alert": first.rule, "subject": first.subject, "alerts": count, "trace_ids": trace_ids}
+
+
+def transitions(before: State, after: State, rows: Iterable[RowChange]) -> Iterator[Incident]:
+    """Yield the incidents among the changed ``rows`` that have opened or resolved."""
+    for row in rows:
+        if row.table == "incidents" and (incident := after.incidents.get(row.key)) is not None:
+            known = before.incidents.get(row.key)
+            if known is None or (known.opened, known.is_firing) != (incident.opened, incident.is_firing):
+                yield incident
 
 
 def report_transition(incident: Incident, state: State, listener: Callable[[Incident], None] | None) -> None:

@@ -51,6 +51,10 @@ class EngineHandle(Protocol):
         """Count a delivery."""
         ...
 
+    def record_active_alerts(self, receiver: str, incidents: tuple[Incident, ...]) -> None:
+        """Record that a state receiver has accepted ``incidents``, which it had not got in this state."""
+        ...
+
 
 class EventDispatcher:
     """Sends the notifications of one event receiver, one at a time."""
@@ -235,7 +239,11 @@ class StateDispatcher:
             return 0.0
         self._log_result(result, None, attempt, incidents)
         self._consecutive_failures = 0
-        self._last_sent_states, self._last_sent = self._incident_states(incidents), started
+        before, self._last_sent_states = self._last_sent_states, self._incident_states(incidents)
+        self._last_sent = started
+        new = tuple(one for one in incidents if not self._incident_states([one]) <= before)
+        if new and isinstance(result, Accepted):
+            self._engine.record_active_alerts(self.name, new)
         if isinstance(result, Refused):
             self._peer_health.refusing_urls.add(self._url)
             await self._engine.submit(StateReceiverReported(self.name, result))

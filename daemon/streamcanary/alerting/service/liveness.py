@@ -4,9 +4,10 @@ Waiting times are measured by the monotonic clock from the moment at which an it
 neither a step of the wall clock nor a long queue that makes progress fails a check.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.notify.receivers.base import BaseReceiver
 from streamcanary.model.alerts.incident import Action, Group, Notification, NotificationState
 from streamcanary.model.canary import Canary
@@ -78,6 +79,18 @@ class LivenessTracker:
         now = self._clock.monotonic()
         self._pending_since = {key: self._pending_since.get(key, now) for key in pending}
         self._last_run = min(self._last_run, self._clock.time())  # the clock may have been set back
+
+    def checks(
+        self, state: Callable[[], State], failures: Callable[[], Mapping[str, list[DeliveryFailure | None]]]
+    ) -> dict[str, Callable[[], str | None]]:
+        """Return all checks by name; ``state`` and ``failures`` of state receivers are read when a check is called."""
+        return {
+            "runs": self.check_runs,
+            "evaluation": self.check_evaluation,
+            "outbox": lambda: self.check_outbox(state().notifications),
+            "pages": lambda: self.check_refused_notifications(state().groups, state().notifications),
+            "levels": lambda: self.check_state_receivers(failures()),
+        }
 
     def check_runs(self) -> str | None:
         """Return a reason if no run has ended although some were due."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import (
+    ActiveAlertsSent,
     ConfigAccepted,
     ConfigRejected,
     ConfigReloaded,
@@ -30,13 +31,14 @@ from streamcanary.alerting.engine.inputs import (
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.engine.stored_rows import read_state
-from streamcanary.alerting.service.alert_log import log_config_effects, log_unreadable_rows, report_transition
+from streamcanary.alerting.service import alert_log
 from streamcanary.alerting.service.baseline_learner import BaselineLearner
 from streamcanary.alerting.service.dispatcher import delivery_failures
 from streamcanary.alerting.service.dispatcher_set import DispatcherSet
 from streamcanary.alerting.service.liveness import LivenessTracker
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.setup import Setup, create_setup, keep_open_alerts, rescheduled_canaries
+from streamcanary.alerting.service.status.history import AlertHistory
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing, StoreLost, WriteBuffer
 from streamcanary.model.alerts.incident import Group, Incident
 from streamcanary.model.alerts.row_change import StateTable
@@ -70,6 +72,7 @@ class AlertingService:
     """The alert engine with its queue, its store and its dispatchers.
 
     ``on_transition`` is called after an incident has opened or resolved and is in the store; it must not block.
+    ``history`` are the incidents of the last 30 days.
     ``prepare`` and ``apply`` replace the configuration; runs that ended before are evaluated under the former one.
     """
 
@@ -90,6 +93,7 @@ class AlertingService:
         self._setup = self._prepared = create_setup(config, instance, canaries)
         self._store = store
         self._write_buffer = WriteBuffer(store)
+        self.history = AlertHistory(store)
         self._state = self._published = State()
         self._unreadable_rows: tuple[tuple[StateTable, str], ...] = ()
         self._is_loaded = False
@@ -168,15 +172,7 @@ class AlertingService:
 
     def liveness_checks(self) -> dict[str, Callable[[], str | None]]:
         """Return the liveness checks that must pass before a heartbeat is sent, by name."""
-        return {
-            "runs": self._liveness.check_runs,
-            "evaluation": self._liveness.check_evaluation,
-            "outbox": lambda: self._liveness.check_outbox(self._published.notifications),
-            "pages": lambda: self._liveness.check_refused_notifications(
-                self._published.groups, self._published.notifications
-            ),
-            "levels": lambda: self._liveness.check_state_receivers(delivery_failures(self._dispatchers)),
-        }
+        return self._liveness.checks(lambda: self._published, lambda: delivery_failures(self._dispatchers))
 
     async def run(self) -> None:
         """Run until cancelled. Queued inputs are lost then, unless :meth:`drain` was called before."""
@@ -232,6 +228,10 @@ class AlertingService:
         self._enqueue(_QueuedInput(input, done))
         await done
 
+    def record_active_alerts(self, receiver: str, incidents: tuple[Incident, ...]) -> None:
+        """Record in the history that a state receiver has accepted ``incidents``."""
+        self._enqueue(_QueuedInput(ActiveAlertsSent(receiver, incidents)))
+
     def record_delivery(self, receiver: str, outcome: str) -> None:
         """Count a delivery with its outcome: ``accepted``, ``refused`` or ``retried``."""
         self._metrics.record_delivery(receiver, outcome)
@@ -259,18 +259,19 @@ class AlertingService:
         """Adapt the state to the configuration, and log which notifications are cancelled or retried."""
         before = self._state.notifications
         self._apply(input)
-        log_config_effects(before, self._state.notifications, self._engine.receivers)
+        alert_log.log_config_effects(before, self._state.notifications, self._engine.receivers)
 
     async def _merge_stored_state(self) -> StoreFailing | None:
         """Merge the stored state into the state in memory, which is newer; return the error if the store fails."""
         try:
-            rows_by_table = await self._store.load_rows()
+            stored, unreadable = read_state(await self._store.load_rows())
+            merged = self._state.merge(stored)
+            self._write_buffer.add(await self.history.load(merged, self.clock.time()))
         except StoreFailing as error:
             return error
-        stored, unreadable = read_state(rows_by_table)
-        log_unreadable_rows(unreadable)
+        alert_log.log_unreadable_rows(unreadable)
         self._unreadable_rows = tuple((row.table, row.key) for row in unreadable)
-        self._state = self._state.merge(stored)
+        self._state = merged
         self._is_loaded = True
         return None
 
@@ -336,18 +337,17 @@ class AlertingService:
         """Step the engine, and add the changed rows to the write buffer."""
         outcome = input.outcome if isinstance(input, RunFinished) else None
         self._queued_outcomes -= outcome is not None
-        before = self._state
+        before, now = self._state, self.clock.time()
         try:
-            self._state, rows = self._engine.step(before, input, self.clock.time())
+            self._state, rows = self._engine.step(before, input, now)
         except Exception:  # noqa: BLE001 - an internal error is logged, and does not end alerting for other runs
             _log.exception("engine step failed", extra={"input": type(input).__name__})
             rows = ()
         self._write_buffer.add(rows, outcome)
-        for row in rows:
-            if row.table == "incidents" and (incident := self._state.incidents.get(row.key)) is not None:
-                known = before.incidents.get(row.key)
-                if known is None or (known.opened, known.is_firing) != (incident.opened, incident.is_firing):
-                    self._transitions.append(incident)
+        self._write_buffer.add(
+            self.history.observe((before, self._state, input, rows, now), self._setup.status_builder.mute_reason)
+        )
+        self._transitions += alert_log.transitions(before, self._state, rows)
 
     async def _save(self) -> None:
         """Save the write buffer; while the store fails, keep it, and let ``StoreFailing`` fire from memory.
@@ -377,7 +377,7 @@ class AlertingService:
             _log.error(event, extra={"error": str(failure)})
         self._next_save_attempt = self.clock.monotonic() + _STORE_RETRY_INTERVAL
         if isinstance(failure, StoreLost):
-            self._write_buffer.add(self._state.rows())
+            self._write_buffer.add((*self._state.rows(), *self.history.rows()))
         self._apply(StoreFailed(str(failure)))
 
     def _publish(self) -> None:
@@ -386,7 +386,7 @@ class AlertingService:
         self._metrics.update(self._state)
         transitions, self._transitions = self._transitions, []
         for incident in transitions:
-            report_transition(incident, self._state, self.on_transition)
+            alert_log.report_transition(incident, self._state, self.on_transition)
         if before.notifications is not self._state.notifications or before.groups is not self._state.groups:
             self._dispatchers.wake()
 

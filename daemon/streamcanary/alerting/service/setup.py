@@ -8,7 +8,7 @@ from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.former_keys import FormerKeys, former_keys
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.service.status import StatusBuilder
+from streamcanary.alerting.service.status.snapshot import StatusBuilder
 from streamcanary.model.canary import Canary
 
 

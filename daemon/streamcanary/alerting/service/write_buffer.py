@@ -2,17 +2,21 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
-from streamcanary.model.alerts.row_change import RowChange, StateTable
+from streamcanary.model.alerts.row_change import AlertTable, RowChange, StateTable
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.status.alert_history import IncidentPage, PastIncident
 from streamcanary.store.errors import StoreFailing, StoreLost
 
 _log = logging.getLogger(__name__)
 
 MAX_OUTCOMES = 10_000
 """How many outcomes are kept while the store fails."""
+
+MAX_HISTORY_ROWS = 1000
+"""How many rows of the history of alerts are kept while the store fails."""
 
 _DEFERRABLE_TABLES = frozenset({"detectors", "reachability", "baselines"})
 
@@ -50,6 +54,32 @@ class AlertStore(Protocol):
         """
         ...
 
+    async def unfinished_incidents(self, ids: Collection[str]) -> list[PastIncident]:
+        """Return the alerts of the history that have not resolved, and those of ``ids``.
+
+        Raises:
+            StoreFailing: if they cannot be read.
+        """
+        ...
+
+    async def past_incidents(
+        self, before: str | None = None, *, limit: int = 50, canary: str | None = None
+    ) -> IncidentPage:
+        """Return a page of the history of alerts, the newest first, before the one with the id ``before``.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        ...
+
+    async def past_incident(self, id: str) -> PastIncident | None:  # noqa: A002 - the field's name
+        """Return the alert of ``id`` in the history; ``None`` if there is none.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        ...
+
     async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
         """Return all rows by table and key.
 
@@ -62,29 +92,34 @@ class AlertStore(Protocol):
 class WriteBuffer:
     """Buffers rows and outcomes for the store, and saves all of them in one transaction.
 
-    It holds one row for each key, so that it grows no larger than the state, and the last 10,000 outcomes.
+    It holds one row for each key, so that it grows no larger than the state, the last 10,000 outcomes, and the last
+    1,000 rows of the history of alerts.
     """
 
     def __init__(self, store: AlertStore) -> None:
         self._store = store
-        self._rows: dict[tuple[StateTable, str], RowChange] = {}
+        self._rows: dict[tuple[AlertTable, str], RowChange] = {}
+        self._history: dict[str, RowChange] = {}
         self._outcomes: deque[Outcome] = deque(maxlen=MAX_OUTCOMES)
         self._dropped_outcomes = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether the store has all changes."""
-        return not self._rows and not self._outcomes
+        return not (self._rows or self._history or self._outcomes)
 
     @property
     def is_urgent(self) -> bool:
-        """Whether it holds more than detector and reachability state, so that the commit must not be delayed."""
+        """Whether it holds more than detectors, reachability and history, so that the commit must not be delayed."""
         return any(table not in _DEFERRABLE_TABLES for table, _ in self._rows)
 
     def add(self, rows: Iterable[RowChange], outcome: Outcome | None = None) -> None:
         """Add changed rows, and the outcome that caused them."""
         for row in rows:
-            self._rows[row.table, row.key] = row
+            if row.table == "alert_history":
+                self._add_history(row)
+            else:
+                self._rows[row.table, row.key] = row
         if outcome is not None:
             if len(self._outcomes) == MAX_OUTCOMES:
                 self._dropped_outcomes += 1
@@ -97,16 +132,23 @@ class WriteBuffer:
         if self.is_empty:
             return None
         try:
-            await self._store.commit(tuple(self._rows.values()), tuple(self._outcomes))
+            await self._store.commit((*self._rows.values(), *self._history.values()), tuple(self._outcomes))
         except StoreFailing as error:
             return error
         except Exception as error:  # noqa: BLE001 - an internal error of a write must not stop notifications
             _log.exception("store raised an unexpected error")
             return StoreFailing(f"internal error: {type(error).__name__}")
         self._rows.clear()
+        self._history.clear()
         self._outcomes.clear()
         self._dropped_outcomes = 0
         return None
+
+    def _add_history(self, row: RowChange) -> None:
+        self._history.pop(row.key, None)
+        while len(self._history) >= MAX_HISTORY_ROWS:
+            del self._history[next(iter(self._history))]
+        self._history[row.key] = row
 
 
 __all__ = ["AlertStore", "StoreFailing", "StoreLost", "WriteBuffer"]

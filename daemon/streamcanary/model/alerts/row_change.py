@@ -1,4 +1,4 @@
-"""A change of one row of the alerting state in the store."""
+"""A change of one row of alerting in the store."""
 
 from typing import Literal
 
@@ -7,10 +7,13 @@ from msgspec import Struct
 StateTable = Literal["detectors", "incidents", "groups", "notifications", "silences", "reachability", "baselines"]
 """Tables of the alerting state; each row has a key that alerting computes."""
 
+AlertTable = StateTable | Literal["alert_history"]
+"""Those tables, and the history of alerts, whose rows are kept for 30 days and read only to be shown."""
+
 
 class RowChange(Struct, frozen=True):
     """Set ``key`` in ``table`` to ``value`` (JSON), or remove it if ``value`` is ``None``."""
 
-    table: StateTable
+    table: AlertTable
     key: str
     value: bytes | None

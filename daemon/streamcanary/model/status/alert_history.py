@@ -5,15 +5,33 @@ from typing import Literal
 from msgspec import Struct
 
 EventKind = Literal[
-    "first_failure", "fired", "notified", "refused", "updated", "silenced", "resolved", "resolve_notified"
+    "first_failure",
+    "fired",
+    "notified",
+    "retried",
+    "refused",
+    "updated",
+    "muted",
+    "unmuted",
+    "resolved",
+    "resolve_notified",
 ]
 """What happened to an incident, in the order in which it usually does."""
+
+
+def past_incident_id(key: str, opened: float) -> str:
+    """Return the id of the incident of ``key`` that opened at ``opened`` (seconds since the epoch).
+
+    Ids sort by the time of opening. ``key`` is the same each time the rule fires for the subject, the id is not.
+    """
+    return f"{max(0, round(opened * 1000)):012x}-{key}"
 
 
 class TimelineEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An event in the timeline of an incident, at seconds since the epoch.
 
-    ``receiver`` is the receiver of a notification. ``text`` says more, such as the error of a receiver.
+    ``receiver`` is the receiver of a notification. ``text`` says more: the error of a receiver, or what mutes the
+    incident (``silence 5e11``, ``maintenance deploy``, ``inhibited by TargetRejected``).
     """
 
     kind: EventKind
@@ -24,6 +42,9 @@ class TimelineEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class PastIncident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An incident of the last 30 days; ``resolved`` is ``None`` while it fires.
+
+    ``id`` is that of :func:`past_incident_id`. ``opened`` is when it fired, ``since`` its first failure; all times are
+    seconds since the epoch. ``canaries`` are those that fail, at most 50.
 
     ``summary`` says what was broken for whom, as the title of its notification does. ``faults`` counts faults by kind.
     ``timeline`` is bounded: the first and the last events.
@@ -46,6 +67,13 @@ class PastIncident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
     canaries: tuple[str, ...] = ()
     timeline: tuple[TimelineEvent, ...] = ()
+
+
+class IncidentPage(Struct, frozen=True, kw_only=True):
+    """Incidents, the newest first. ``cursor`` is passed to get the next page; ``None`` after the last one."""
+
+    incidents: tuple[PastIncident, ...]
+    cursor: str | None = None
 
 
 class MaintenanceWindow(Struct, frozen=True, kw_only=True):

@@ -55,6 +55,12 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     CREATE TABLE baselines (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     """,
     create_rollups,
+    """
+    CREATE TABLE alert_history (
+        key TEXT PRIMARY KEY,         -- begins with the time at which the alert fired, so that it sorts by that
+        value BLOB NOT NULL           -- JSON
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from streamcanary.model.clock import Clock
-from streamcanary.store import history, rollups
+from streamcanary.store import alert_history, history, rollups
 from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
 from streamcanary.store.sqlite.clean_marker import CleanMarker
 from streamcanary.store.sqlite.database_file import (
@@ -202,7 +202,7 @@ class Writer:
             self._clean_marker.mark_unclean()
 
     def _prune_if_due(self, connection: sqlite3.Connection) -> None:
-        """Delete old runs and merge old rollups, after the callers have their results; many in several calls."""
+        """Delete old runs and alerts and merge old rollups, after the callers have their results, in several calls."""
         now = self._clock.monotonic()
         if now < self._next_prune:
             return
@@ -211,6 +211,7 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             removed = history.prune_runs(connection, self._clock.time(), self._retention)
             merged = rollups.prune_rollups(connection, self._clock.time())
+            alert_history.prune(connection, self._clock.time())
             connection.execute("COMMIT")
             if removed >= history.MAX_PRUNED_PER_CALL or merged >= rollups.MAX_PRUNED_PER_CALL:
                 self._next_prune = now

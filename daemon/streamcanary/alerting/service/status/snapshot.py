@@ -78,6 +78,10 @@ class StatusBuilder:
             baseline_count=len(self._bindings.learning),
         )
 
+    def mute_reason(self, state: State, incident: Incident, now: float) -> str | None:
+        """Return what mutes ``incident`` in ``state`` at ``now`` (epoch seconds); ``None`` if nothing does."""
+        return self._muter.mute_reason(Draft(state), incident, now)
+
     def _baseline(self, binding: Binding, state: State) -> BaselineStatus:
         alert, subject = binding.rule_name, binding.scope_value.subject
         baseline = learned_baseline(state.baselines, binding.key)
