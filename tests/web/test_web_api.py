@@ -11,7 +11,8 @@ from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
 from streamcanary.web import request_body
-from streamcanary.web.api import api_routes
+from streamcanary.web.api.alerts import alert_endpoints
+from streamcanary.web.api.endpoints import endpoint_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.config import WebConfig
 from streamcanary.web.web_server import WebServer
@@ -97,7 +98,7 @@ class Book:
 async def served(book: Book | None = None, **web: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve the API, and yield a client for it."""
     config = WebConfig.model_validate({"port": 0, **web})
-    routes = api_routes(book or Book(), Authorizer(config), ManualClock(wall=NOON))
+    routes = endpoint_routes(alert_endpoints(book or Book(), ManualClock(wall=NOON)), Authorizer(config))
     async with WebServer(config, routes) as site:
         assert site.address is not None
         async with httpx2.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{site.address[1]}") as http:
@@ -192,7 +193,7 @@ async def test_an_invalid_silence_is_rejected_with_a_message(content: bytes, say
     async with served(book) as http:
         answer = await http.post("/api/v1/silences", content=content, headers={"Content-Type": "application/json"})
     assert 400 == answer.status_code
-    assert says in answer.json()["error"]
+    assert says in answer.json()["detail"]
     assert {} == book.made
 
 
@@ -218,7 +219,7 @@ async def test_an_invalid_matcher_is_reported_once(silence: dict[str, Any], says
     """A list with an invalid matcher is not reported as empty in addition."""
     async with served() as http:
         answer = await http.post("/api/v1/silences", json=silence)
-    assert (400, says) == (answer.status_code, answer.json()["error"])
+    assert (400, says) == (answer.status_code, answer.json()["detail"])
 
 
 @pytest.mark.parametrize("size", [70_000, 20_000_000])
@@ -231,7 +232,7 @@ async def test_a_too_large_body_gets_a_response(size: int, web: dict[str, Any], 
         answer = await http.post("/api/v1/silences", content=b"x" * size, headers=headers)
         assert (401 if web else 200) == (await http.get("/api/v1/silences")).status_code
     assert status == answer.status_code
-    assert "error" in answer.json()
+    assert "detail" in answer.json()
     assert {} == book.made
 
 
@@ -274,4 +275,4 @@ async def test_too_many_silences_are_rejected() -> None:
     book.full = True
     async with served(book) as http:
         answer = await http.post("/api/v1/silences", json=SILENCE)
-    assert (400, "there are 1000 silences; end some of them") == (answer.status_code, answer.json()["error"])
+    assert (400, "there are 1000 silences; end some of them") == (answer.status_code, answer.json()["detail"])

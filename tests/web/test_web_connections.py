@@ -8,7 +8,8 @@ import pytest
 from starlette.routing import BaseRoute
 
 from streamcanary.web import bounded_protocol, uvicorn_server
-from streamcanary.web.api import api_routes
+from streamcanary.web.api.alerts import alert_endpoints
+from streamcanary.web.api.endpoints import endpoint_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.config import WebConfig
 from streamcanary.web.health import health_routes
@@ -55,7 +56,11 @@ class Clients:
 async def serving(*more: BaseRoute) -> AsyncIterator[Clients]:
     """Serve health endpoints and the API, and yield clients."""
     config = WebConfig(port=0)
-    routes = [*health_routes({}), *api_routes(Book(), Authorizer(config), ManualClock(wall=NOON)), *more]
+    routes = [
+        *health_routes({}),
+        *endpoint_routes(alert_endpoints(Book(), ManualClock(wall=NOON)), Authorizer(config)),
+        *more,
+    ]
     async with asyncio.timeout(60), WebServer(config, routes) as server:
         assert server.address is not None
         clients = Clients(server.address)

@@ -30,6 +30,7 @@ from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.scheduler import Scheduler
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
+from streamcanary.canary.status.statuses import CanaryStatuses
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.model.outcome import Outcome
 from streamcanary.reload.metrics import ConfigMetrics
@@ -40,13 +41,16 @@ from streamcanary.telemetry.providers import Telemetry
 from streamcanary.telemetry.runs.store import RunStore
 from streamcanary.telemetry.series_limit import expected_series
 from streamcanary.transport.name_lookups import NameLookups
-from streamcanary.web.api import api_routes
+from streamcanary.web.api.alerts import alert_endpoints
+from streamcanary.web.api.canaries import canary_endpoints
+from streamcanary.web.api.endpoints import endpoint_routes
+from streamcanary.web.api.reload import reload_endpoints
+from streamcanary.web.api.runs import run_endpoints
+from streamcanary.web.api.status import status_endpoints
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import health_routes
 from streamcanary.web.liveness_file import LivenessFile
 from streamcanary.web.metrics import metrics_routes
-from streamcanary.web.reload import reload_routes
-from streamcanary.web.runs import run_routes
 from streamcanary.web.web_server import WebServer
 
 _log = logging.getLogger(__name__)
@@ -107,6 +111,9 @@ async def run_daemon(
             )
         )
         await runners.resume(store)
+        statuses = await shutdown.enter(
+            CanaryStatuses(runners.canaries, instance=settings.member_instance, clock=clock)
+        )
         alerting = AlertingService(
             config=settings.alerts,
             instance=settings.member_instance,
@@ -129,6 +136,7 @@ async def run_daemon(
             log_outcome(outcome)
             alerting.enqueue_outcome(outcome)
             diagnostics.observe(outcome)
+            statuses.observe(outcome)
             if callbacks.on_outcome is not None:
                 callbacks.on_outcome(outcome)
 
@@ -145,6 +153,8 @@ async def run_daemon(
         )
         stack.push_async_callback(scheduler.drain, RUNS_DRAIN_TIMEOUT)
         scheduler.start()
+        statuses.next_run, statuses.alerts = scheduler.next_run, lambda: alerting.status
+        statuses.load(store)
 
         authorizer = Authorizer(settings.web)
         heartbeat = await shutdown.enter(HeartbeatTask(settings.heartbeat, clock, alerting.liveness_checks()))
@@ -157,6 +167,7 @@ async def run_daemon(
                 runners=runners,
                 alerting=alerting,
                 diagnostics=diagnostics,
+                statuses=statuses,
                 scheduler=scheduler,
                 authorizer=authorizer,
                 heartbeat=heartbeat,
@@ -172,12 +183,17 @@ async def run_daemon(
             )
         else:
             ConfigMetrics(settings, clock.time())
+        endpoints = [
+            *status_endpoints(statuses, reloader),
+            *canary_endpoints(statuses, store),
+            *run_endpoints(runs, clock),
+            *alert_endpoints(alerting, clock),
+            *reload_endpoints(reloader),
+        ]
         routes = [
             *health_routes(readiness_checks(scheduler, store)),
             *metrics_routes(telemetry.scraper, authorizer),
-            *api_routes(alerting, authorizer, clock),
-            *run_routes(runs, authorizer, clock),
-            *reload_routes(reloader, authorizer),
+            *endpoint_routes(endpoints, authorizer),
         ]
         await shutdown.enter(LivenessFile(settings.web.liveness_file))
         await shutdown.enter(WebServer(settings.web, routes, retry=settings.fleet is None), WEB_STOP_TIMEOUT)

@@ -10,6 +10,7 @@ from streamcanary.canary.run_slots import run_limits
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.scheduler import Scheduler
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
+from streamcanary.canary.status.statuses import CanaryStatuses
 from streamcanary.settings import Settings
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.transport.file_descriptors import limit_warning, raise_limit
@@ -30,6 +31,7 @@ class ReloadableParts:
         runners: CanaryRunners,
         alerting: AlertingService,
         diagnostics: FailureDiagnostics,
+        statuses: CanaryStatuses,
         scheduler: Scheduler,
         authorizer: Authorizer,
         heartbeat: HeartbeatTask,
@@ -41,6 +43,7 @@ class ReloadableParts:
         self._runners = runners
         self._alerting = alerting
         self._diagnostics = diagnostics
+        self._statuses = statuses
         self._scheduler = scheduler
         self._authorizer = authorizer
         self._heartbeat = heartbeat
@@ -75,6 +78,7 @@ class ReloadableParts:
         self._runners.apply()
         self._alerting.apply()
         self._diagnostics.configure(settings.targets, settings.canaries)
+        self._statuses.configure(self._runners.canaries, instance=settings.member_instance)
         self._scheduler.apply()
         self._authorizer.configure(settings.web)
         self._heartbeat.configure(settings.heartbeat)

@@ -131,6 +131,13 @@ class Scheduler:
         """Whether canaries are scheduled and the clock is watched."""
         return bool(self._scheduler.running) and self._clock_task is not None and not self._clock_task.done()
 
+    def next_run(self, name: str) -> float | None:
+        """Return when a canary is due next, in seconds since the epoch; ``None`` if it is not scheduled."""
+        if (first := self._waiting.get(name)) is not None:
+            return first.due
+        job = self._scheduler.get_job(name)
+        return None if job is None or job.next_run_time is None else float(job.next_run_time.timestamp())
+
     def start(self) -> None:
         """Start to run canaries; :func:`~streamcanary.canary.triggers.first_runs` says when each runs first."""
         for name, run in self._first_runs(list(self._runners)).items():

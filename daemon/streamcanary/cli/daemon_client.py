@@ -40,7 +40,7 @@ def request_daemon(arguments: argparse.Namespace, method: str, path: str, body: 
     except ValueError:
         raise DaemonRequestError(f"{url}: HTTP {response.status_code} without JSON: {UNEXPECTED_ANSWER}") from None
     if not response.is_success:
-        reason = (document.get("error") if isinstance(document, dict) else None) or "no reason given"
+        reason = (document.get("detail") if isinstance(document, dict) else None) or "no reason given"
         if response.status_code == httpx2.codes.UNAUTHORIZED:
             reason = "the daemon needs its token; set --token-file or the variable STREAMCANARY_TOKEN"
         raise DaemonRequestError(f"{url}: HTTP {response.status_code}: {reason}", response.status_code)

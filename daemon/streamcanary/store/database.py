@@ -210,6 +210,29 @@ class Store:
         """
         return await self.read(lambda connection: history.last_runs(connection, canaries))
 
+    async def last_runs_of(self, canaries: Sequence[str], limit: int) -> dict[str, list[Outcome]]:
+        """Return the last ``limit`` runs of each of ``canaries``, in the order of their ends.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: history.last_runs_of(connection, canaries, limit))
+
+    async def runs_of(
+        self, canary: str, *, before: int | None = None, limit: int = 50, kinds: Sequence[str] = ()
+    ) -> tuple[list[Outcome], int | None]:
+        """Return up to ``limit`` runs of ``canary`` before the row ``before``, latest end first.
+
+        The last ones if ``before`` is ``None``; only those of ``kinds``, if there are any. The second value is the row
+        before which there may be more runs, ``None`` if there are none.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(
+            lambda connection: history.runs_of(connection, canary, before=before, limit=limit, kinds=kinds)
+        )
+
     async def row_before_last(self, count: int) -> int:
         """Return the row after which there are the last ``count`` runs, for :meth:`runs_after`.
 

@@ -85,6 +85,35 @@ def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, li
     return outcomes
 
 
+def runs_of(
+    connection: sqlite3.Connection, canary: str, *, before: int | None, limit: int, kinds: Collection[str] = ()
+) -> tuple[list[Outcome], int | None]:
+    """Return up to ``limit`` runs of a canary before the row ``before`` (``None``: the last ones), latest end first.
+
+    Only those of ``kinds``, if there are any. The second value is the row before which there may be more runs, ``None``
+    if there are none. Runs that cannot be decoded are left out.
+
+    Raises:
+        sqlite3.Error: if the runs cannot be read.
+    """
+    condition = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+    rows = connection.execute(
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE canary = ? AND id < ? {condition} ORDER BY id DESC LIMIT ?",  # noqa: S608 - fixed text
+        (MAX_RUN_BYTES, canary, 2**63 - 1 if before is None else before, *kinds, limit),
+    ).fetchall()
+    runs = (decode_run(*row[1:]) for row in rows)
+    return [run for run in runs if isinstance(run, Outcome)], rows[-1][0] if len(rows) == limit else None
+
+
+def last_runs_of(connection: sqlite3.Connection, canaries: Iterable[str], limit: int) -> dict[str, list[Outcome]]:
+    """Return the last ``limit`` runs of each of ``canaries``, in the order of their ends.
+
+    Raises:
+        sqlite3.Error: if the runs cannot be read.
+    """
+    return {name: runs_of(connection, name, before=None, limit=limit)[0][::-1] for name in canaries}
+
+
 def runs_after(connection: sqlite3.Connection, last: int, limit: int) -> tuple[list[Outcome], int | None]:
     """Return up to ``limit`` runs after the row ``last``, in the order of their ends, and the last row of these.
 

@@ -2,13 +2,14 @@
 
 from msgspec import Struct, field
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.web.allowed_hosts import AllowedHosts, host_name, is_loopback
 from streamcanary.web.config import WebConfig
+from streamcanary.web.problems import problem_response
 from streamcanary.web.sessions import COOKIE, Session, create_session, is_equal, read_session
 
 _READING_METHODS = frozenset({"GET", "HEAD"})
@@ -35,14 +36,16 @@ class Authorizer:
         self._allowed_hosts = AllowedHosts(config.host, config.allowed_hosts)
         self._is_loopback_only = is_loopback(config.host)
 
-    def rejection_of(self, request: Request) -> JSONResponse | None:
+    def rejection_of(self, request: Request) -> Response | None:
         """Return the response that rejects ``request`` to the API; ``None`` if the request is authorized.
 
         Every request must name a host by which the server is known, and send the token if one is set. To read, a
         session will do: a browser sends its cookie with any request, but lets no other site see the response.
         """
         refusal = self.host_refusal(request) or self._api_refusal(request)
-        return None if refusal is None else _error_response(refusal)
+        if refusal is None:
+            return None
+        return problem_response(request, refusal.status, refusal.message, headers=refusal.headers)
 
     def host_refusal(self, request: Request) -> Refusal | None:
         """Return why the host that ``request`` names is refused."""
@@ -143,7 +146,3 @@ def is_same_origin(request: Request) -> bool:
         return site is not None
     scheme, _, authority = origin.partition("://")
     return scheme in ("http", "https") and authority.lower() == request.headers.get("host", "").lower()
-
-
-def _error_response(refusal: Refusal) -> JSONResponse:
-    return JSONResponse({"error": refusal.message}, status_code=refusal.status, headers=refusal.headers)

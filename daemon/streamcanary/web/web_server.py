@@ -9,11 +9,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from opentelemetry import metrics
-from starlette.routing import BaseRoute, Router
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from streamcanary import __version__
 from streamcanary.model import names
 from streamcanary.web.config import WebConfig
+from streamcanary.web.problems import http_problem
 from streamcanary.web.uvicorn_server import UvicornServer, bind_socket
 
 _log = logging.getLogger(__name__)
@@ -93,8 +96,11 @@ class WebServer:
         except (OSError, ValueError) as error:  # ValueError: an invalid host name
             self._listening.set(0)
             return error
-        router = Router(self._routes, redirect_slashes=False)
-        server = await self._exit_stack.enter_async_context(UvicornServer(router, listener))
+        application = Starlette(
+            routes=self._routes, exception_handlers={HTTPException: http_problem, Exception: http_problem}
+        )
+        application.router.redirect_slashes = False
+        server = await self._exit_stack.enter_async_context(UvicornServer(application, listener))
         self.address = server.address
         self._listening.set(1)
         _log.info("web server started", extra={"host": self.address[0], "port": self.address[1]})

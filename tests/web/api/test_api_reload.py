@@ -7,11 +7,15 @@ from typing import Any
 import httpx2
 import pytest
 
+from streamcanary.canary.status.statuses import CanaryStatuses
 from streamcanary.model.config_reload import ConfigChange, ConfigError, ConfigStatus, ReloadKind, ReloadResult
+from streamcanary.web.api.endpoints import endpoint_routes
+from streamcanary.web.api.reload import reload_endpoints
+from streamcanary.web.api.status import status_endpoints
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.config import WebConfig
-from streamcanary.web.reload import reload_routes
 from streamcanary.web.web_server import WebServer
+from support.clock import ManualClock
 
 JSON = {"Content-Type": "application/json"}
 TOKEN = "0123456789abcdef"
@@ -35,7 +39,9 @@ class Reloads:
 async def served(reloads: Reloads | None, **web: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve the routes."""
     config = WebConfig.model_validate({"port": 0, **web})
-    async with WebServer(config, reload_routes(reloads, Authorizer(config))) as site:
+    statuses = CanaryStatuses((), instance="test", clock=ManualClock())
+    endpoints = [*status_endpoints(statuses, reloads), *reload_endpoints(reloads)]
+    async with WebServer(config, endpoint_routes(endpoints, Authorizer(config))) as site:
         assert site.address is not None
         async with httpx2.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{site.address[1]}") as http:
             yield http

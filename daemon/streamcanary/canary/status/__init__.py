@@ -1,0 +1,1 @@
+"""The status of all canaries in memory, for page, API and terminal."""

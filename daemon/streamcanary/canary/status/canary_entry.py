@@ -1,0 +1,225 @@
+"""What is known in memory of one canary, and its status."""
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from streamcanary.canary.status.hour_counts import HourCounts
+from streamcanary.model.canary import Canary
+from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.redaction.redactor import scrub
+from streamcanary.model.status.canary_status import (
+    CanaryState,
+    CanaryStatus,
+    Percentiles,
+    PeriodStatistics,
+    RecentRun,
+)
+
+_STATES: Final = {
+    OutcomeKind.OK: CanaryState.OK,
+    OutcomeKind.SLOW: CanaryState.SLOW,
+    OutcomeKind.FAILED_OVER: CanaryState.DEGRADED,
+    OutcomeKind.FAILED: CanaryState.FAILING,
+}
+_ANSWERED = frozenset({OutcomeKind.OK.value, OutcomeKind.SLOW.value})
+_MISSED_RUNS = 3  # after this many runs without a result, the state is unknown
+_MAX_MESSAGE = 300  # characters
+
+
+class Periods(Struct, frozen=True, kw_only=True):
+    """What the store knows of one canary: the hours of the last day, and the last 1, 7 and 30 days."""
+
+    hours: tuple[PeriodStatistics, ...] = ()
+    day: PeriodStatistics | None = None
+    week: PeriodStatistics | None = None
+    month: PeriodStatistics | None = None
+    known_since: float | None = None
+
+
+class CanaryEntry:
+    """The last ``max_runs`` runs of ``canary``, its state since when, and its counts of the last hour.
+
+    ``revision`` is the number of the last change, among those of all canaries. ``periods`` are from the store.
+    """
+
+    __slots__ = (
+        "_counted_since",
+        "_fault",
+        "_headroom",
+        "_hour",
+        "_last_result",
+        "_message",
+        "_since",
+        "_state",
+        "canary",
+        "first_run",
+        "periods",
+        "revision",
+        "runs",
+    )
+
+    def __init__(self, canary: Canary, max_runs: int) -> None:
+        self.canary = canary
+        self.revision = 0
+        self.periods = Periods()
+        self.runs: deque[RecentRun] = deque(maxlen=max_runs)
+        self.first_run: float | None = None  # the start of the oldest run that was observed
+        self._state = CanaryState.UNKNOWN
+        self._since: float | None = None
+        self._fault: str | None = None
+        self._message = ""
+        self._last_result: float | None = None  # the start of the last run that says something about the target
+        self._headroom: dict[str, float] = {}
+        self._hour = HourCounts()
+        self._counted_since: float | None = None
+
+    def observe(self, outcome: Outcome) -> None:
+        """Add a run that has ended."""
+        self._add(outcome, _recent_run(outcome))
+
+    def seed(self, outcomes: Sequence[Outcome]) -> None:
+        """Add recorded runs, the oldest first, that ended before all that were observed since the start."""
+        observed = list(self.runs)
+        known = {run.run_id for run in observed}
+        earlier = [outcome for outcome in outcomes if outcome.run_id not in known]
+        if not earlier:
+            return
+        before = CanaryEntry(self.canary, self.runs.maxlen or 1)
+        for outcome in earlier:
+            before.observe(outcome)
+        if len(outcomes) >= before.max_runs:  # there may be more in the store
+            before._counted_since = earlier[0].started
+        before._continue_with(self)
+        self._take(before)
+
+    @property
+    def max_runs(self) -> int:
+        """How many runs are kept."""
+        return self.runs.maxlen or 0
+
+    def resize(self, canary: Canary, max_runs: int) -> None:
+        """Continue as ``canary``, with another number of runs."""
+        self.canary = canary
+        if max_runs != self.runs.maxlen:
+            self.runs = deque(self.runs, maxlen=max_runs)
+
+    def stale_at(self) -> float | None:
+        """Return when the state is unknown without another result: when three runs should have ended."""
+        if self._last_result is None:
+            return None
+        return self.canary.nth_run_after(self._last_result, _MISSED_RUNS) + self.canary.timeout
+
+    def valid_until(self, now: float, next_run: float | None) -> float:
+        """Return until when the status of ``now`` is valid, if no run ends."""
+        times = [HourCounts.valid_until(now)]
+        if next_run is not None and next_run > now:
+            times.append(next_run)
+        if (stale_at := self.stale_at()) is not None and stale_at > now:
+            times.append(stale_at)
+        return min(times)
+
+    def status(self, now: float, next_run: float | None, alerts: tuple[str, ...]) -> CanaryStatus:
+        """Return the status at ``now``."""
+        state, since = self._state, self._since
+        stale_at = self.stale_at()
+        if stale_at is not None and now >= stale_at:
+            state, since = CanaryState.UNKNOWN, stale_at
+        canary = self.canary
+        is_bad = state in (CanaryState.DEGRADED, CanaryState.FAILING)
+        return CanaryStatus(
+            name=canary.name,
+            target=canary.target,
+            provider=canary.provider,
+            model=canary.model,
+            labels=canary.labels,
+            interval=canary.interval,
+            state=state,
+            since=since,
+            next_run=next_run,
+            known_since=self.periods.known_since if self.periods.known_since is not None else self.first_run,
+            fault=self._fault if is_bad else None,
+            message=scrub(self._message, limit=_MAX_MESSAGE) if is_bad else "",
+            recent_runs=tuple(self.runs),
+            hour=self._last_hour(now),
+            hours=self.periods.hours,
+            day=self.periods.day,
+            week=self.periods.week,
+            month=self.periods.month,
+            headroom=self._headroom,
+            alerts=alerts,
+        )
+
+    def _add(self, outcome: Outcome, run: RecentRun) -> None:
+        if self.first_run is None:
+            self.first_run = outcome.started
+        self.runs.append(run)
+        state = _STATES.get(outcome.kind)
+        if state is None:
+            return
+        self._hour.add(outcome)
+        self._last_result = outcome.started
+        if state is not self._state:
+            self._state, self._since = state, outcome.started
+        if outcome.fault is not None:
+            self._fault, self._message = outcome.fault.kind.value, outcome.fault.message[: 4 * _MAX_MESSAGE]
+        if (limits := outcome.rate_limits) is not None:
+            parts = ((kind, quota.headroom) for kind, quota in limits.by_type())
+            self._headroom = {kind: part for kind, part in parts if part is not None}
+
+    def _continue_with(self, later: "CanaryEntry") -> None:
+        """Take over what ``later`` has observed after the runs of this entry."""
+        self.runs.extend(later.runs)
+        self._hour.extend(later._hour)
+        if later._last_result is not None:
+            if later._state is not self._state or self._since is None:
+                self._state, self._since = later._state, later._since
+            self._last_result = later._last_result
+            self._fault, self._message = later._fault or self._fault, later._message or self._message
+        self._headroom = later._headroom or self._headroom
+
+    def _take(self, other: "CanaryEntry") -> None:
+        for name in ("runs", "first_run", "_state", "_since", "_fault", "_message", "_last_result", "_headroom"):
+            setattr(self, name, getattr(other, name))
+        self._hour, self._counted_since = other._hour, other._counted_since
+
+    def _last_hour(self, now: float) -> PeriodStatistics:
+        """Return the last hour; its percentiles are those of the kept runs within it."""
+        counts = self._hour.total(now)
+        started = counts.started if self._counted_since is None else max(counts.started, self._counted_since)
+        answered = [run for run in self.runs if run.started >= started and run.outcome in _ANSWERED]
+        return PeriodStatistics(
+            started=started,
+            length=max(0.0, now - started),
+            runs=counts.runs,
+            failed=counts.failed,
+            failed_over=counts.failed_over,
+            first_attempt_failed=counts.first_attempt_failed,
+            slow=counts.slow,
+            first_token=_percentiles([run.first_token for run in answered if run.first_token is not None]),
+            duration=_percentiles([run.duration for run in answered]),
+        )
+
+
+def _recent_run(outcome: Outcome) -> RecentRun:
+    return RecentRun(
+        run_id=outcome.run_id,
+        started=outcome.started,
+        outcome=outcome.kind.value,
+        duration=round(outcome.duration, 4),
+        attempts=len(outcome.attempts),
+        first_token=None if outcome.time_to_first_token is None else round(outcome.time_to_first_token, 4),
+        fault=outcome.reason if outcome.fault is None else outcome.fault.kind.value,
+    )
+
+
+def _percentiles(values: list[float]) -> Percentiles | None:
+    """Return percentiles by the nearest rank."""
+    if not values:
+        return None
+    values.sort()
+    p50, p95, p99 = (values[math.ceil(part * len(values)) - 1] for part in (0.5, 0.95, 0.99))
+    return Percentiles(p50=p50, p95=p95, p99=p99)

@@ -1,0 +1,216 @@
+"""The statuses of all canaries: kept in memory, seeded from the store, and cached between changes."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, Self
+
+from msgspec import Struct
+
+from streamcanary import __version__
+from streamcanary.canary.status.canary_entry import CanaryEntry
+from streamcanary.canary.status.summary import summarize
+from streamcanary.model.alerts.status_snapshot import StatusSnapshot
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import Clock
+from streamcanary.model.outcome import Outcome
+from streamcanary.model.status.canary_status import MAX_RECENT_RUNS, CanaryStatus
+from streamcanary.model.status.summary import StatusSummary
+from streamcanary.store.errors import StoreFailing
+
+_log = logging.getLogger(__name__)
+
+MAX_RUNS: Final = 120_000
+"""Recent runs of all canaries in memory, at most."""
+
+_ALERTS_INTERVAL = 1.0  # seconds between two reads of the status of alerting
+_CANARIES_PER_READ = 20  # a longer read would keep others of the store waiting
+
+
+class RunHistory(Protocol):
+    """The part of the store that has the runs of earlier processes."""
+
+    async def last_runs_of(self, canaries: Sequence[str], limit: int) -> dict[str, list[Outcome]]:
+        """Return the last ``limit`` runs of each of ``canaries``, the oldest first.
+
+        Raises:
+            StoreFailing: if they cannot be read.
+        """
+        ...
+
+
+class _Cached(Struct):
+    """A status, and the time until which it is valid if nothing happens."""
+
+    status: CanaryStatus
+    revision: int
+    valid_until: float
+
+
+class CanaryStatuses:
+    """The statuses of ``canaries``. A context manager: while entered, it reads what the store knows of earlier runs.
+
+    ``next_run`` returns when a canary is due next, and ``alerts`` the status of alerting. Each change has a number,
+    the *revision*: :meth:`changed_since` returns what has changed after one. ``load_error`` says why the history of
+    earlier runs is unavailable.
+    """
+
+    def __init__(self, canaries: Iterable[Canary], *, instance: str, clock: Clock) -> None:
+        self._clock = clock
+        self._started = clock.time()
+        self._instance = instance
+        self._entries: dict[str, CanaryEntry] = {}
+        self._cache: dict[str, _Cached] = {}
+        self._alerts_by_canary: dict[str, tuple[str, ...]] = {}
+        self._snapshot = StatusSnapshot()
+        self._alerts_read_at = float("-inf")
+        self._statuses: tuple[CanaryStatus, ...] = ()
+        self._summary: StatusSummary | None = None
+        self._history: RunHistory | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.revision = 0
+        self.configured_at = 0
+        self.load_error: str | None = None
+        self.next_run: Callable[[str], float | None] = lambda _: None
+        self.alerts: Callable[[], StatusSnapshot] = StatusSnapshot
+        self.configure(canaries, instance=instance)
+
+    def configure(self, canaries: Iterable[Canary], *, instance: str) -> None:
+        """Continue with other canaries; one that was renamed keeps its runs."""
+        former = dict(self._entries)
+        canaries = tuple(canaries)
+        max_runs = max(1, min(MAX_RECENT_RUNS, MAX_RUNS // max(1, len(canaries))))
+        names = {canary.name for canary in canaries}
+        self._instance = instance
+        self._entries = {}
+        self.revision += 1
+        self.configured_at = self.revision
+        for canary in canaries:
+            entry = former.get(canary.name)
+            if entry is None and canary.renamed_from is not None and canary.renamed_from not in names:
+                entry = former.get(canary.renamed_from)
+            if entry is None:
+                entry = CanaryEntry(canary, max_runs)
+            entry.resize(canary, max_runs)
+            entry.revision = self.revision
+            self._entries[canary.name] = entry
+        self._cache = {}
+
+    def observe(self, outcome: Outcome) -> None:
+        """Add a run that has ended."""
+        entry = self._entries.get(outcome.canary)
+        if entry is None:  # a reload has removed the canary since
+            return
+        self.revision += 1
+        entry.revision = self.revision
+        entry.observe(outcome)
+
+    def statuses(self) -> tuple[CanaryStatus, ...]:
+        """Return the statuses in the order of the configuration."""
+        self._refresh()
+        return self._statuses
+
+    def find(self, name: str) -> CanaryStatus | None:
+        """Return the status of the canary ``name``; ``None`` if there is none."""
+        self._refresh()
+        cached = self._cache.get(name)
+        return None if cached is None else cached.status
+
+    def changed_since(self, revision: int) -> tuple[CanaryStatus, ...]:
+        """Return the statuses that have changed after ``revision``."""
+        self._refresh()
+        return tuple(cached.status for cached in self._cache.values() if cached.revision > revision)
+
+    def summary(self) -> StatusSummary:
+        """Return the status of everything in one sentence."""
+        self._refresh()
+        if self._summary is None:
+            self._summary = summarize(
+                self._statuses,
+                self._snapshot,
+                instance=self._instance,
+                version=__version__,
+                started=self._started,
+                now=self._clock.time(),
+            )
+        return self._summary
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    def load(self, history: RunHistory) -> None:
+        """Start to read what ``history`` knows of earlier runs."""
+        self._history = history
+        self._task = asyncio.create_task(self._seed(history), name="canary statuses")
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _seed(self, history: RunHistory) -> None:
+        entries = list(self._entries.values())
+        for first in range(0, len(entries), _CANARIES_PER_READ):
+            some = entries[first : first + _CANARIES_PER_READ]
+            names = {name for entry in some for name in (entry.canary.name, entry.canary.renamed_from) if name}
+            try:
+                runs = await history.last_runs_of(sorted(names), some[0].max_runs)
+            except StoreFailing as error:
+                self.load_error = str(error)
+                _log.warning("recent runs not loaded", extra={"error": str(error)})
+                return
+            for entry in some:
+                earlier = runs.get(entry.canary.renamed_from or "", []) + runs.get(entry.canary.name, [])
+                if earlier and self._entries.get(entry.canary.name) is entry:
+                    entry.seed(earlier)
+                    self.revision += 1
+                    entry.revision = self.revision
+                await asyncio.sleep(0)
+
+    def _refresh(self) -> None:
+        """Build the statuses that have changed since the last call."""
+        now = self._clock.time()
+        self._read_alerts()
+        has_changed = len(self._cache) != len(self._statuses) or not self._cache
+        for name, entry in self._entries.items():
+            cached = self._cache.get(name)
+            if cached is None or cached.revision != entry.revision or not now < cached.valid_until:
+                self._cache[name] = self._build(entry, cached, now)
+                has_changed = True
+        if has_changed or self._summary is None or now - self._summary.time >= 1.0 or now < self._summary.time:
+            self._statuses = tuple(self._cache[name].status for name in self._entries)
+            self._summary = None
+
+    def _build(self, entry: CanaryEntry, former: _Cached | None, now: float) -> _Cached:
+        name = entry.canary.name
+        next_run = self.next_run(name)
+        status = entry.status(now, next_run, self._alerts_by_canary.get(name, ()))
+        if former is not None and former.revision == entry.revision and former.status.state is not status.state:
+            self.revision += 1
+            entry.revision = self.revision
+        return _Cached(status, entry.revision, entry.valid_until(now, next_run))
+
+    def _read_alerts(self) -> None:
+        moment = self._clock.monotonic()
+        if moment - self._alerts_read_at < _ALERTS_INTERVAL:
+            return
+        self._alerts_read_at = moment
+        snapshot, before = self.alerts(), self._alerts_by_canary
+        if snapshot == self._snapshot:
+            return
+        self._snapshot, self._summary = snapshot, None
+        self._alerts_by_canary = _alerts_by_canary(snapshot)
+        self.revision += 1
+        for name in before.keys() | self._alerts_by_canary.keys():
+            if before.get(name) != self._alerts_by_canary.get(name) and (entry := self._entries.get(name)):
+                entry.revision = self.revision
+
+
+def _alerts_by_canary(snapshot: StatusSnapshot) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for shown in snapshot.incidents:
+        incident = shown.incident
+        names = [incident.canary] if incident.canary else [each.name for each in incident.evidence.failing]
+        for name in names:
+            found.setdefault(name, {})[incident.rule] = None
+    return {name: tuple(rules) for name, rules in found.items()}
