@@ -107,6 +107,11 @@ def test_the_labels_of_a_pooled_alert() -> None:
             ("per",),
             "not a scope: write canary, target, provider, model, all or a label, or a list of these",
         ),
+        (
+            {"per": "canary, target"},
+            ("per",),
+            "has a comma in a name; to have several scopes, write a list, such as [canary, target]",
+        ),
         ({"per": ["target", "target"]}, ("per",), "target is written twice; remove one"),
         (
             {"per": "alertname"},

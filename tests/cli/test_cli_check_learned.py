@@ -9,10 +9,14 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from streamcanary.alerting.engine.evaluation.baselines import request_key
 from streamcanary.alerting.engine.keys import incident_key
-from streamcanary.alerting.learning.baseline import LearnedRate
+from streamcanary.alerting.forecast import learn_baselines
+from streamcanary.alerting.learning.baseline import LearnedRate, LearnedValues, RequestSince
+from streamcanary.alerting.rules import Rule
 from streamcanary.cli.commands.configuration.check import main
 from streamcanary.model.alerts.row_change import RowChange
+from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
@@ -98,6 +102,44 @@ async def test_what_the_daemon_has_learned_from_more_runs_is_used(
         out, _ = await check(folder, capsys, {"detector": LEARNS}, rates(0.01), rows=[row, damaged])
         [line] = lines_about_learning(out)
         assert line.startswith(f"R learned of chat: {expected}")
+
+
+async def test_a_request_that_was_changed_has_no_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in the daemon, runs and baselines of another request say nothing about the one that is configured."""
+    baseline = LearnedRate(bad=4_000, total=200_000, upper_bound=0.022, autocorrelation=0.0)
+    rows = [
+        RowChange("baselines", "canary:chat", msgspec.json.encode(RequestSince(digest="another"))),
+        RowChange("baselines", incident_key("default", "R", "chat"), msgspec.json.encode(baseline)),
+    ]
+    out, _ = await check(tmp_path, capsys, {"detector": LEARNS}, rates(0.01), rows=rows)
+    [line] = lines_about_learning(out)
+    assert line.startswith("R has learned nothing of chat yet")
+
+
+async def test_runs_of_a_former_request_do_not_count(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in the daemon, only runs since the canary sends its present request count."""
+    runs = rates(0.01)
+    canary = Canary(name="chat", target="t", provider="t", interval=30.0)
+    request = RequestSince(digest=canary.request_digest, since=runs[3000].started)
+    rules = {"R": Rule.model_validate({"detector": LEARNS})}
+    [learned] = learn_baselines(rules, "default", [canary], runs, {request_key(canary): request})
+    assert isinstance(learned.baseline, LearnedRate)
+    assert 1000 == learned.baseline.total + learned.baseline.in_incidents
+
+
+@pytest.mark.parametrize("worse", ["2x", "3x"])
+async def test_limits_for_another_change_are_learned_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], worse: str
+) -> None:
+    """What a daemon has learned for another ``worse`` is not what it will use."""
+    many = LearnedRate(bad=20_000, total=200_000, upper_bound=0.102, autocorrelation=0.0)
+    quantiles = tuple(0.6 + 0.022 * number for number in range(20))
+    stored = LearnedValues(limits={"chat": (9.0,)}, days=7.0, above=many, quantiles=quantiles, smallest_change=2**0.5)
+    row = RowChange("baselines", incident_key("default", "R", "chat"), msgspec.json.encode(stored))
+    rule = {"measure": "first_token", "detector": {"type": "shift", "worse": worse}}
+    out, _ = await check(tmp_path, capsys, rule, times(2), rows=[row])
+    [line] = lines_about_learning(out)
+    assert (worse == "2x") == ("9s" in line), line
 
 
 async def test_without_history_the_defaults_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,6 +60,8 @@ def _parse_scopes(value: object) -> tuple[str, ...]:
     scopes = [scope for scope in written if isinstance(scope, str)]
     if not scopes or len(scopes) < len(written):
         raise ValueError("not a scope: write canary, target, provider, model, all or a label, or a list of these")
+    if any("," in scope for scope in scopes):
+        raise ValueError("has a comma in a name; to have several scopes, write a list, such as [canary, target]")
     if len(scopes) > _MAX_SCOPES:
         raise ValueError(f"at most {_MAX_SCOPES} scopes; each further one makes the others slower")
     if repeated := next((scope for scope in scopes if scopes.count(scope) > 1), None):

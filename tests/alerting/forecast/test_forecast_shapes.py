@@ -99,6 +99,7 @@ def test_a_shape_hits_one_value_of_a_scope() -> None:
         ("0% on all", "has an error rate of 0%: it is no outage"),
         ("60s of 100% every 30s", "1m every 30s never ends; write a longer time after every, or only the rate: 100%"),
         ("60 of 100% every 5m", "has the time '60', which is not a duration: write a number with a unit"),
+        ("9999d of 50%", "has the time '9999d', which must be at most ten years"),
         ("0s of 50%", "has the time '0s', which must be longer than zero"),
         ("10% of 60s", "has the rate before the time; write 60s of 10%"),
         ("2% to 2% in 30m", "does not change from 2%"),

@@ -2,16 +2,16 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from streamcanary.alerting.detectors import NoData, Shift, Spike
 from streamcanary.alerting.engine.bindings import Binding, Bindings
-from streamcanary.alerting.engine.evaluation.baselines import learned_baseline
+from streamcanary.alerting.engine.evaluation.baselines import learned_baseline, request_key, requests_since
 from streamcanary.alerting.forecast.detector_forecast import MONTH_SECONDS, false_pages, format_pages
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues, RequestSince, round_up
-from streamcanary.alerting.learning.history import MAX_RUNS, History
+from streamcanary.alerting.learning.history import MAX_RUNS, History, smallest_change
 from streamcanary.alerting.learning.value_baseline import MIN_SPAN
 from streamcanary.alerting.rules import Rule
 from streamcanary.alerting.scope import ScopeValue
@@ -104,23 +104,53 @@ def learn_baselines(
 ) -> list[RuleBaseline]:
     """Return what ``rules`` learn, or are compared with, from ``outcomes``, which are in the order of their ends.
 
-    What a daemon has ``stored`` (by key) is used where it has learned it from more samples than ``outcomes`` have.
+    What a daemon has ``stored`` (by key) is used where it has learned it from more samples than ``outcomes`` have, and
+    would still learn it: for the same requests, and the same change to detect. As in a daemon, runs before a canary
+    sent its present request do not count.
     """
     bindings = [binding for binding in Bindings(rules, instance, canaries) if _is_compared(binding)]
     if not bindings:
         return []
-    history = History(bindings, canaries, {})
+    since = _requests_since(canaries, stored)
+    changed = {canary.name for canary in canaries if since.get(canary.identity) == math.inf}
+    history = History(bindings, canaries, since)
     history.observe_all(outcomes)
     return [
         RuleBaseline(
             binding.rule_name,
             binding.rule,
             binding.scope_value,
-            _from_more_samples(learned_baseline(stored, binding.key), baseline),
+            _from_more_samples(_still_valid(stored, binding, changed), baseline),
             history.observed_rate(binding, _MIN_SAMPLES),
         )
         for binding, (_, baseline) in zip(bindings, history.learn(0.0), strict=True)
     ]
+
+
+def _requests_since(
+    canaries: Sequence[Canary], stored: Mapping[str, LearnedBaseline | RequestSince]
+) -> dict[str, float]:
+    """Return since when each of ``canaries`` sends its request; never yet, if it is another one than a daemon sends."""
+    since = requests_since(stored, canaries)
+    changed = {
+        canary.identity: math.inf
+        for canary in canaries
+        if isinstance(row := stored.get(request_key(canary)), RequestSince) and row.digest != canary.request_digest
+    }
+    return since | changed
+
+
+def _still_valid(
+    stored: Mapping[str, LearnedBaseline | RequestSince], binding: Binding, changed: Container[str]
+) -> LearnedBaseline | None:
+    """Return what a daemon has learned about ``binding``, unless its requests or its change to detect have changed."""
+    baseline = learned_baseline(stored, binding.key)
+    if all(canary.name in changed for canary in binding.canaries):
+        return None
+    if isinstance(baseline, LearnedValues) and baseline.smallest_change:
+        is_same = math.isclose(baseline.smallest_change, smallest_change(binding.rule).factor, rel_tol=1e-5)
+        return baseline if is_same else None
+    return baseline
 
 
 def _from_more_samples(stored: LearnedBaseline | None, learned: LearnedBaseline | None) -> LearnedBaseline | None:

@@ -71,7 +71,8 @@ class LearnedValues(Struct, frozen=True, kw_only=True, tag_field="type", tag="va
 
     ``limits`` has for each canary (by identity) the value below which 90 % or more usually are, or one for each quarter
     of the day (UTC). ``above`` is the part of the samples above the limit. ``quantiles`` are those of the values
-    relative to their limits, at 2.5 %, 7.5 % and so on. All were learned from ``days`` days at ``learned_at``
+    relative to their limits, at 2.5 %, 7.5 % and so on. A limit is ``smallest_change`` times the median at least; 0 if
+    that was not recorded. All were learned from ``days`` days at ``learned_at``
     (seconds since the epoch).
     """
 
@@ -79,6 +80,7 @@ class LearnedValues(Struct, frozen=True, kw_only=True, tag_field="type", tag="va
     days: float
     above: LearnedRate = LearnedRate(bad=0, total=0, upper_bound=1.0, autocorrelation=0.0)
     quantiles: tuple[float, ...] = ()
+    smallest_change: float = 0.0
     learned_at: float = 0.0
 
     def limit(self, canary: str, at: float) -> float | None:

@@ -45,7 +45,7 @@ def learning_cusum(detector: SampleDetector | NoData, stream: SampleStream) -> t
     return _FALLBACK
 
 
-def _smallest_change(rule: Rule) -> SmallestChange:
+def smallest_change(rule: Rule) -> SmallestChange:
     """Return the change that is not above a learned limit: half of the one to detect, as a factor."""
     worse = rule.detector.worse if isinstance(rule.detector, Shift) else 1.0
     return SmallestChange(math.sqrt(worse), MIN_INCREASE if rule.measure.is_timed else 0.0)
@@ -124,7 +124,7 @@ class History:
         if isinstance(series, FailureSeries):
             learned = estimate_base_rate(series, cusum, binding.rule.detector.max_base_rate)
         else:
-            learned = estimate_values(series, cusum, _smallest_change(binding.rule))
+            learned = estimate_values(series, cusum, smallest_change(binding.rule))
         return None if learned is None else msgspec.structs.replace(learned, learned_at=now)
 
     def _cusum(self, binding: Binding) -> CusumSteps:

@@ -117,7 +117,9 @@ def estimate_values(
     blocks = list(_blocks(ratios, _MAX_BLOCKS))
     levels = [(number + 0.5) / QUANTILES for number in range(QUANTILES)]
     quantiles = tuple(round(median_low(_quantile(block, level) for block in blocks), 4) for level in levels)
-    return LearnedValues(limits=limits, days=days, above=rate, quantiles=quantiles)
+    return LearnedValues(
+        limits=limits, days=days, above=rate, quantiles=quantiles, smallest_change=round(change.factor, 6)
+    )
 
 
 def _limits(values: Sequence[tuple[float, float]], change: SmallestChange) -> tuple[float, ...]:

@@ -145,7 +145,7 @@ def _seconds(text: str) -> float:
 
 def _as_clause(error: ValueError) -> str:
     """Return the message of ``error`` as the end of a sentence that begins with *which*."""
-    message = str(error)
+    message = str(error).removeprefix("a duration ")
     return f"is {message}" if message.startswith("not ") else message
 
 
