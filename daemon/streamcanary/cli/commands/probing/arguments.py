@@ -34,7 +34,50 @@ def _add_probe_arguments(parser: argparse.ArgumentParser) -> None:
         "--json",
         action="store_true",
         help="Print only one JSON object for each run. With --diagnose, print a line before each: "
-        '{"canary": ..., "diagnosis": ...}; with --trace, a line after each: {"run": ..., "root": ...}',
+        '{"canary": ..., "diagnosis": ...}; with --trace, a line after each: {"run": ..., "root": ...}; with --repeat '
+        'or --require, a line for each canary at the end: {"canary": ..., "summary": ...}',
+    )
+    _add_series_arguments(parser)
+    _add_report_arguments(parser)
+
+
+def _add_series_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=1,
+        metavar="N",
+        help="Run each canary N times, at most 1000, and print percentiles, a histogram and the faults. It stops when "
+        "the runs have cost budget.usd_per_day of the configuration. Ctrl-C prints what was measured so far. "
+        "Default: 1.",
+    )
+    parser.add_argument("--parallel", type=int, default=1, metavar="K", help="Run K at once, at most 50. Default: 1.")
+    parser.add_argument(
+        "--fail-on",
+        choices=("slow", "failed_over", "failed", "never"),
+        default="failed_over",
+        help="The least bad outcome that makes the exit code 1: over its slo, answered by a fallback only, or not "
+        "answered. Default: failed_over.",
+    )
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="Exit code 1 unless each canary meets this: MEASURE PERCENTILE <= LIMIT, such as 'first_token p95 <= 2s', "
+        "of first_token, duration, max_gap or tokens_per_second; or 'errors <= 5%%', which allows single failures, or "
+        "'first_attempts <= 10%%', before retries. Repeatable.",
+    )
+
+
+def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="Write the runs as JUnit XML to FILE.")
+    parser.add_argument(
+        "--markdown",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="Write a summary as Markdown to FILE, or print it instead of anything else.",
     )
 
 
@@ -42,13 +85,17 @@ VERBS = (
     Verb(
         name="probe",
         module="streamcanary.cli.commands.probing.probe",
-        help="Run canaries once",
-        description="Run canaries of a configuration once, or probe any endpoint. Print the tokens as they arrive, "
-        "then attempts and timings. Exit code 0 if all are ok or slow, 1 if not, 2 if the configuration is invalid.",
+        help="Run canaries, once or many times",
+        description="Run canaries of a configuration, or probe any endpoint. Print the tokens as they arrive, then "
+        "attempts and timings; with --repeat, percentiles, a histogram and the faults. Exit code 0 if all are ok or "
+        "slow and meet what --fail-on and --require say, 1 if not, 2 if the configuration is invalid.",
         examples=(
             "streamcanary probe -c config/streamcanary.yaml",
             "streamcanary probe chat-mini -c config/streamcanary.yaml --diagnose",
             "streamcanary probe chat-mini -c config/streamcanary.yaml --trace",
+            "streamcanary probe chat-mini -c config/streamcanary.yaml --repeat 50 --parallel 5",
+            "streamcanary probe -c config/streamcanary.yaml --repeat 20 --require 'first_token p95 <= 2s'",
+            "streamcanary probe -c config/streamcanary.yaml --repeat 20 --junit probe.xml --markdown probe.md",
             "streamcanary probe --base-url https://api.openai.com/v1 --model gpt-4o-mini --json",
         ),
         add_arguments=_add_probe_arguments,
