@@ -38,7 +38,7 @@ def kinds(incident: PastIncident) -> list[tuple[EventKind, str | None]]:
 
 async def the_incident(alerting: AlertingService) -> PastIncident:
     """Return the only incident of the history."""
-    (incident,) = (await alerting.history.page()).incidents
+    (incident,) = (await alerting.history.read_page()).incidents
     return incident
 
 
@@ -88,7 +88,7 @@ async def test_each_receiver_has_its_events_and_its_errors(store: Store) -> None
             alerting.wake()
             await slow.wait_for_deliveries(2)
             await alerting.drain(5)
-            page = await alerting.history.page()
+            page = await alerting.history.read_page()
     incident = next(one for one in page.incidents if one.subject == "chat")
     by_receiver = {
         name: [event.kind for event in incident.timeline if event.receiver == name] for name in ("slow", "broken")
@@ -216,13 +216,13 @@ async def test_the_history_is_complete_when_the_store_works_again(store: Store) 
         enqueue_outcomes(alerting, OUTAGE)
         await hook.wait_for_deliveries(2)  # with StoreFailing
         with pytest.raises(StoreFailing, match="the disk is full"):
-            await alerting.history.page()
+            await alerting.history.read_page()
         assert {"chat", "store"} == {one.subject for one in alerting.history.unfinished}
         failing.failure = None
         enqueue_outcomes(alerting, RECOVERY)
         await hook.wait_for_deliveries(4)
         await alerting.drain(5)
-        page = await alerting.history.page()
+        page = await alerting.history.read_page()
     assert {"chat": True, "store": True} == {one.subject: one.resolved is not None for one in page.incidents}
 
 
@@ -234,10 +234,10 @@ async def test_pages_follow_each_other_without_gaps(store: Store) -> None:
                 alerting, [bad(6 * number + n) for n in range(3)], [good(6 * number + n) for n in (3, 4, 5)]
             )
             await alerting.drain(5)
-        first = await alerting.history.page(limit=2)
-        second = await alerting.history.page(first.cursor, limit=2)
-        third = await alerting.history.page(second.cursor, limit=2)
-        none = await alerting.history.page(canary="other")
+        first = await alerting.history.read_page(limit=2)
+        second = await alerting.history.read_page(first.cursor, limit=2)
+        third = await alerting.history.read_page(second.cursor, limit=2)
+        none = await alerting.history.read_page(canary="other")
     opened = [one.opened for page in (first, second, third) for one in page.incidents]
     assert sorted(opened, reverse=True) == opened
     assert (5, None) == (len(opened), third.cursor)

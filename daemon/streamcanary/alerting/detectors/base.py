@@ -38,6 +38,22 @@ class DetectorResult(NamedTuple, Generic[State]):
     counts: FailureCounts
 
 
+class Progress(NamedTuple):
+    """How far a detector is from firing or, while it fires, from resolving.
+
+    ``fraction`` is from 0 to 1: the part of the evidence that it needs to fire, or what is left until it resolves.
+    ``text`` says the same in words.
+    """
+
+    fraction: float
+    text: str
+
+    @classmethod
+    def of(cls, value: float, needed: float, text: str) -> "Progress":
+        """Return the progress of ``value`` towards ``needed``."""
+        return cls(min(max(value / needed, 0.0), 1.0) if needed > 0 else 0.0, text)
+
+
 class SampleStream(NamedTuple):
     """What a detector knows about the samples that it is fed with: those of one canary, or pooled ones of several.
 
@@ -79,6 +95,13 @@ class StreamDetector(Protocol):
         With ``None``, or the state of another detector, it starts from the beginning. ``firing`` is whether the alert
         fires before the sample. A bad sample never resolves the alert, and a good sample never fires it, unless the
         documentation of the detector says otherwise.
+        """
+        ...
+
+    def progress(self, state: object, *, firing: bool, now: float) -> Progress:
+        """Return how far it is from firing, or while ``firing`` from resolving, at ``now`` (seconds since the epoch).
+
+        With ``None``, or the state of another detector, it is at the beginning.
         """
         ...
 

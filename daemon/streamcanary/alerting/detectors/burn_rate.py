@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, SampleStream
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, Progress, SampleStream
 from streamcanary.alerting.detectors.ring import Ring
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration, format_duration
@@ -109,6 +109,27 @@ class BurnRate(BaseDetector):
             f"{stream.schedule.max_runs(window.long)} in {format_duration(window.long)}" for window in too_short
         )
         return f"{described}: fewer runs than min_samples ({self.min_samples}), so that only longer windows can fire"
+
+    def progress(self, state: object, *, firing: bool, now: float) -> Progress:
+        """Return the burn rate of the window that is nearest to firing; while ``firing``, furthest from resolving."""
+        known = {ring.seconds: ring for ring in state.rings} if isinstance(state, BurnRateState) else {}
+
+        def burn(seconds: float) -> float:
+            bad, total = known[seconds].counts_at(now) if seconds in known else (0, 0)
+            return bad / total / self.error_budget if total else 0.0
+
+        found = []
+        for window in self.windows:
+            short = burn(window.short)
+            if firing:
+                half = window.rate / 2
+                text = f"burns {short:.3g}x over {format_duration(window.short)}; resolves below {half:.3g}x"
+                found.append(Progress.of(short - half, half, text))
+            else:
+                rate = min(short, burn(window.long))
+                text = f"burns {rate:.3g}x of {window.rate:g}x over {format_duration(window.long)}"
+                found.append(Progress.of(rate, window.rate, text))
+        return max(found, key=lambda progress: progress.fraction)
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[BurnRateState]:
         """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.

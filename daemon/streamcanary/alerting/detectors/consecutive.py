@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import Field
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, SampleStream
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, Progress, SampleStream
 
 _Count = Annotated[int, Field(ge=1, le=1000)]
 
@@ -52,6 +52,15 @@ class Consecutive(BaseDetector):
         if self.failures > 1:
             return None
         return "one failed run fires, and single failures are common; write failures: 2 or more"
+
+    def progress(self, state: object, *, firing: bool, now: float) -> Progress:
+        """Return the failures in a row, ``2 of 3 in a row``; while ``firing`` the good runs that are missing."""
+        state = state if isinstance(state, ConsecutiveState) else ConsecutiveState()
+        if not firing:
+            return Progress.of(state.bad, self.failures, f"{state.bad} of {self.failures} in a row")
+        left = max(self.resolve_count - state.good, 0)
+        runs = "one good run" if left == 1 else f"{left} good runs"
+        return Progress.of(left, self.resolve_count, f"{runs} until it resolves")
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[ConsecutiveState]:
         """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from streamcanary.alerting.detectors.base import DetectorResult, FailureCounts
+from streamcanary.alerting.detectors.base import DetectorResult, FailureCounts, Progress
 from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire_by_threshold
 
 REPEAT_WINDOW: Final = 86400.0
@@ -84,6 +84,17 @@ class Cusum(NamedTuple):
         """Return the number of good runs in a row that resolve the alert after it fired again ``repeats`` times."""
         return self.good_runs[min(repeats, len(self.good_runs) - 1)]
 
+    def progress(self, state: object, *, firing: bool, now: float) -> Progress:
+        """Return the evidence of the threshold, ``9 of 17``; while ``firing`` the good runs that are missing."""
+        if not isinstance(state, SpikeState):
+            state = SpikeState(sum=self.good_runs[0], threshold=self.good_runs[0]) if firing else _EMPTY
+        needed = self.good_runs_after(state.repeats) if firing else self.threshold
+        value = state.sum
+        if state.threshold not in (0, needed):  # of another configuration: as the next sample scales it
+            value = min(math.ceil(value * needed / state.threshold), needed)
+        text = f"{_good_runs(value)} until it resolves" if firing else f"{value} of {needed}"
+        return Progress.of(value, needed, text)
+
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[SpikeState]:
         """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.
 
@@ -127,6 +138,10 @@ class Cusum(NamedTuple):
     def forget_failures(self, state: object, at: float) -> SpikeState:
         """Return the state at zero, of an alert that has resolved at ``at`` (seconds since the epoch)."""
         return SpikeState(resolved=at)
+
+
+def _good_runs(count: int) -> str:
+    return "one good run" if count == 1 else f"{count} good runs"
 
 
 def _at_zero(state: SpikeState, at: float, *, resolves: bool) -> SpikeState:

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, SampleStream
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, Progress, SampleStream
 from streamcanary.alerting.detectors.ring import Ring
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import Duration, format_duration, parse_duration
@@ -197,6 +197,30 @@ class Ratio(BaseDetector):
         samples = state.samples if isinstance(state, RatioState) else ()
         return RatioState(samples=tuple(WindowSample(sample.at, bad=False) for sample in samples))
 
+    def progress(self, state: object, *, firing: bool, now: float) -> Progress:
+        """Return the bad runs in the window of those that fire it; while ``firing``, those above half the threshold."""
+        samples = self._within(state.samples, now) if isinstance(state, RatioState) else ()
+        breached_since = state.breached_since if isinstance(state, RatioState) else None
+        count = sum(sample.bad for sample in samples)
+        return self.progress_of(count, len(samples), breached_since, firing=firing, now=now)
+
+    def progress_of(
+        self, count: int, total: int, breached_since: float | None, *, firing: bool, now: float
+    ) -> Progress:
+        """Return the progress with ``count`` bad ones of ``total`` samples; see :meth:`evaluate`."""
+        runs = f"{count} of {total} runs bad" if total else "no runs"
+        needed = min_count(self.threshold, max(total, self.min_samples))
+        if firing:
+            below = min_count(self.threshold / 2, max(total, self.min_samples))
+            left = max(count - below + 1, 0)
+            return Progress.of(left, needed - below + 1, f"{runs} in the last {self.over}; resolves below {below}")
+        if breached_since is not None and self.hold and count >= needed:
+            held = min(max(now - breached_since, 0.0), self.hold)
+            text = f"{runs} in the last {self.over}, for {format_duration(held)} of {format_duration(self.hold)}"
+            return Progress.of(held, self.hold, text)
+        text = f"{count} of {needed}" if total >= self.min_samples else f"{runs}, of at least {self.min_samples} runs"
+        return Progress.of(count, needed, text)
+
     def evaluate(
         self, count: int, total: int, breached_since: float | None, *, bad: bool, at: float, firing: bool
     ) -> tuple[bool, float | None]:
@@ -238,6 +262,13 @@ class RingRatio(NamedTuple):
     def resolve_condition(self) -> str:
         """What resolves the alert, as text."""
         return self.ratio.resolve_condition
+
+    def progress(self, state: object, *, firing: bool, now: float) -> Progress:
+        """Return the progress of the window in buckets; see :meth:`Ratio.progress`."""
+        known = state if isinstance(state, RatioRingState) and state.ring.seconds == self.seconds else None
+        count, total = known.ring.counts_at(now) if known else (0, 0)
+        breached_since = known.breached_since if known else None
+        return self.ratio.progress_of(count, total, breached_since, firing=firing, now=now)
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[RatioRingState]:
         """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.

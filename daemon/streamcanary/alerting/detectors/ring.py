@@ -33,6 +33,13 @@ class Ring(Struct, frozen=True, array_like=True):
             good, bad = good + bucket.good, bad + bucket.bad
         return bad, good + bad
 
+    def counts_at(self, now: float) -> tuple[int, int]:
+        """Return the number of bad samples and of all samples in the window that ends at ``now`` (epoch seconds)."""
+        oldest = int(now // self.bucket_seconds) - BUCKETS_PER_WINDOW
+        kept = [bucket for bucket in self.buckets if bucket.number > oldest]
+        bad = sum(bucket.bad for bucket in kept)
+        return bad, bad + sum(bucket.good for bucket in kept)
+
     def add(self, *, bad: bool, at: float) -> "Ring":
         """Return the ring with one more sample at ``at`` (seconds since the epoch), without expired buckets.
 

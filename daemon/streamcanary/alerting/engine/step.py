@@ -153,6 +153,11 @@ class Engine:
         """Return the key of the ``ReceiverFailing`` incident of a receiver."""
         return self.bindings.key_for(RECEIVER_FAILING, name)
 
+    def is_receiver_failing(self, state: State, name: str) -> bool:
+        """Return whether ``ReceiverFailing`` fires in ``state`` for a receiver."""
+        incident = state.incidents.get(self.receiver_incident_key(name))
+        return incident is not None and incident.is_firing
+
     def _on_rejected_config(self, draft: Draft, reason: str, now: float) -> None:
         """Open ``ReloadFailed``; if it is open, replace its message by that of the last file."""
         known = draft.incidents.get(self._config_incident_key)

@@ -61,7 +61,7 @@ def rule_forecasts(
         by_stream: dict[tuple[str, SampleStream], tuple[SampleStream, list[ScopeValue]]] = {}
         for value in scope_values(rule, canaries):
             stream = value.stream(learned.get((name, value.subject)))
-            by_stream.setdefault((value.scope, _without_details(stream)), (stream, []))[1].append(value)
+            by_stream.setdefault((value.scope, without_details(stream)), (stream, []))[1].append(value)
         found += [
             RuleForecast(name, tuple(values), forecast_detector(rule.detector, stream, base_rate))
             for stream, values in by_stream.values()
@@ -69,7 +69,7 @@ def rule_forecasts(
     return found
 
 
-def _without_details(stream: SampleStream) -> SampleStream:
+def without_details(stream: SampleStream) -> SampleStream:
     """Return ``stream`` without its subject, and of pooled canaries with an interval of two digits.
 
     Targets that differ by a few canaries would each take time, and a row, for much the same forecast.

@@ -6,9 +6,8 @@ transaction; only then do the dispatchers see the new state. So each notificatio
 
 import asyncio
 import logging
-import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -35,12 +34,14 @@ from streamcanary.alerting.service import alert_log
 from streamcanary.alerting.service.baseline_learner import BaselineLearner
 from streamcanary.alerting.service.dispatcher import delivery_failures
 from streamcanary.alerting.service.dispatcher_set import DispatcherSet
+from streamcanary.alerting.service.first_flush import FirstFlush
 from streamcanary.alerting.service.liveness import LivenessTracker
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.setup import Setup, create_setup, keep_open_alerts, rescheduled_canaries
 from streamcanary.alerting.service.status.history import AlertHistory
+from streamcanary.alerting.service.status.operator_view import OperatorView
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing, StoreLost, WriteBuffer
-from streamcanary.model.alerts.incident import Group, Incident
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.alerts.row_change import StateTable
 from streamcanary.model.alerts.silence import Silence, check_silence_limits
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
@@ -72,7 +73,7 @@ class AlertingService:
     """The alert engine with its queue, its store and its dispatchers.
 
     ``on_transition`` is called after an incident has opened or resolved and is in the store; it must not block.
-    ``history`` are the incidents of the last 30 days.
+    ``history`` are the incidents of the last 30 days, ``view`` the rules, receivers and maintenance windows.
     ``prepare`` and ``apply`` replace the configuration; runs that ended before are evaluated under the former one.
     """
 
@@ -101,12 +102,17 @@ class AlertingService:
         self._queued_outcomes = 0
         self._wake = asyncio.Event()
         self._transitions: list[Incident] = []
-        self._dispatchers = DispatcherSet(self, self._is_receiver_failing)
+        self._dispatchers = DispatcherSet(self, lambda name: self._engine.is_receiver_failing(self._published, name))
         self._dispatchers.configure(config.receivers, config.trace_url)
+        self.view = OperatorView(
+            lambda: (self._setup.config, self._engine, self._published),
+            lambda: delivery_failures(self._dispatchers),
+            clock,
+        )
         self._has_ended = self._is_busy = False
         self._liveness = LivenessTracker(canaries, config.receivers, clock)
         self._last_tick = clock.monotonic()
-        self._next_flush_cache: tuple[Mapping[str, Group], float] = ({}, math.inf)  # groups, and their first flush
+        self._first_flush = FirstFlush()
         self._store_error: StoreFailing | None = None  # the last error while the store fails
         self._next_save_attempt = 0.0
         self._last_save = 0.0  # time of the event loop
@@ -235,6 +241,8 @@ class AlertingService:
     def record_delivery(self, receiver: str, outcome: str) -> None:
         """Count a delivery with its outcome: ``accepted``, ``refused`` or ``retried``."""
         self._metrics.record_delivery(receiver, outcome)
+        if outcome == "accepted":
+            self.view.record_accepted(receiver)
         if outcome != "retried":
             self._liveness.record_delivery(receiver)
 
@@ -325,13 +333,8 @@ class AlertingService:
 
     def _seconds_until_tick(self) -> float:
         """Return the seconds until the next :class:`Tick`: when a group is due, at the latest after 5 seconds."""
-        groups = self._state.groups
-        if groups is not self._next_flush_cache[0]:
-            flush_times = (group.next_flush for group in groups.values() if group.next_flush is not None)
-            self._next_flush_cache = groups, min(flush_times, default=math.inf)
-        return min(
-            self._last_tick + _TICK_INTERVAL - self.clock.monotonic(), self._next_flush_cache[1] - self.clock.time()
-        )
+        first_flush = self._first_flush.time(self._state.groups)
+        return min(self._last_tick + _TICK_INTERVAL - self.clock.monotonic(), first_flush - self.clock.time())
 
     def _apply(self, input: Input) -> None:  # noqa: A002
         """Step the engine, and add the changed rows to the write buffer."""
@@ -389,10 +392,6 @@ class AlertingService:
             alert_log.report_transition(incident, self._state, self.on_transition)
         if before.notifications is not self._state.notifications or before.groups is not self._state.groups:
             self._dispatchers.wake()
-
-    def _is_receiver_failing(self, name: str) -> bool:
-        incident = self._published.incidents.get(self._engine.receiver_incident_key(name))
-        return incident is not None and incident.is_firing
 
     def _is_drained(self, deadline: float) -> bool:
         is_busy = self._is_busy or self._queue or not (self._write_buffer.is_empty or self._store_error is not None)

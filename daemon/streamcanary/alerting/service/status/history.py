@@ -50,7 +50,7 @@ class AlertHistory:
 
     # ---- for the rest of the daemon
 
-    async def page(self, cursor: str | None = None, *, limit: int = 50, canary: str | None = None) -> IncidentPage:
+    async def read_page(self, cursor: str | None = None, *, limit: int = 50, canary: str | None = None) -> IncidentPage:
         """Return up to ``limit`` incidents, at most 200, the newest first; with ``canary`` those that name it.
 
         ``cursor`` is that of the page before.
