@@ -44,6 +44,8 @@ from streamcanary.transport.name_lookups import NameLookups
 from streamcanary.web.api.alerts import alert_endpoints
 from streamcanary.web.api.canaries import canary_endpoints
 from streamcanary.web.api.endpoints import endpoint_routes
+from streamcanary.web.api.event_feed import EventSource
+from streamcanary.web.api.events import EventHub, event_endpoints
 from streamcanary.web.api.reload import reload_endpoints
 from streamcanary.web.api.runs import run_endpoints
 from streamcanary.web.api.status import status_endpoints
@@ -183,9 +185,11 @@ async def run_daemon(
             )
         else:
             ConfigMetrics(settings, clock.time())
+        events = EventHub(EventSource(statuses, lambda: alerting.status))
         endpoints = [
             *status_endpoints(statuses, reloader),
-            *canary_endpoints(statuses, store),
+            *canary_endpoints(statuses, store, statuses, event_id=events.source.event_id),
+            *event_endpoints(events),
             *run_endpoints(runs, clock),
             *alert_endpoints(alerting, clock),
             *reload_endpoints(reloader),
@@ -197,6 +201,7 @@ async def run_daemon(
         ]
         await shutdown.enter(LivenessFile(settings.web.liveness_file))
         await shutdown.enter(WebServer(settings.web, routes, retry=settings.fleet is None), WEB_STOP_TIMEOUT)
+        await shutdown.enter(events)  # its streams end before the server does
         if reloader is not None:
             await shutdown.enter(reloader)
         _log.info("daemon started", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})

@@ -259,6 +259,14 @@ class Store:
         """
         return await self.read(lambda connection: rollups.sum_counts(connection, starts, canaries))
 
+    async def first_periods(self, canaries: Mapping[str, str]) -> dict[str, int]:
+        """Return when the first period of each canary began: :func:`~streamcanary.store.rollups.first_periods`.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: rollups.first_periods(connection, canaries))
+
     async def read_counts(
         self, since: float, canaries: Mapping[str, str] | None = None
     ) -> list[tuple[str, int, int, RunCounts]]:

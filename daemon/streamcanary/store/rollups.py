@@ -146,6 +146,21 @@ def _sum(connection: sqlite3.Connection, canary: str, start: float, end: float) 
     return counts
 
 
+def first_periods(connection: sqlite3.Connection, canaries: Mapping[str, str]) -> dict[str, int]:
+    """Return the start of the first period of each canary that has one; ``canaries`` is as for :func:`sum_counts`.
+
+    Raises:
+        sqlite3.Error: if they cannot be read.
+    """
+    found: dict[str, int] = {}
+    for recorded, name in canaries.items():
+        query = "SELECT min(CAST(started AS INTEGER)) FROM rollups WHERE canary = ?"
+        (started,) = connection.execute(query, (recorded,)).fetchone()
+        if started is not None:
+            found[name] = min(started, found.get(name, started))
+    return found
+
+
 def read_counts(
     connection: sqlite3.Connection,
     since: float,

@@ -4,9 +4,11 @@ Silent or slow clients would otherwise use up the connections, and the kubelet c
 """
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
+from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from streamcanary.web.connection_table import ConnectionTable, peer_of
 
@@ -16,6 +18,9 @@ REQUEST_TIMEOUT = 10.0
 """Seconds from the head of a request to the end of its response, with the body of the request."""
 KEEP_ALIVE_TIMEOUT = 5
 """Seconds without a byte after a response, then the connection is closed."""
+
+EXTEND_DEADLINE: Final = "extend_deadline"
+"""The name of the function in the state of a request that gives its response more time: that many seconds from now."""
 
 _CLOSE_TIMEOUT = 1.0  # seconds for the rest of a response, once the connection is being closed
 
@@ -29,6 +34,15 @@ class BoundedProtocol(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
     _is_between_requests = False
     _timed_cycle: object = None
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, {**app_state, EXTEND_DEADLINE: self._set_deadline}, _loop)
 
     @property
     def is_waiting_for_client(self) -> bool:

@@ -13,10 +13,10 @@ from uvicorn import Config, Server
 from streamcanary.web.bounded_protocol import KEEP_ALIVE_TIMEOUT, BoundedProtocol
 from streamcanary.web.connection_table import ConnectionTable
 
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 160
 """Connections at once. This bounds requests, too, because a connection has one at a time."""
-MAX_CONNECTIONS_PER_PEER = 16
-"""Connections of one client address at once."""
+MAX_CONNECTIONS_PER_PEER = 128
+"""Connections of one client address at once: all open pages may be behind one proxy, and each reads events."""
 
 _MAX_HEAD_BYTES = 8 * 1024  # bytes of request line and headers
 _SHUTDOWN_TIMEOUT = 1  # seconds for running requests at shutdown

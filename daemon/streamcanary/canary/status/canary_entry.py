@@ -5,9 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Struct
-
 from streamcanary.canary.status.hour_counts import HourCounts
+from streamcanary.canary.status.periods import Periods
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.redaction.redactor import scrub
@@ -28,16 +27,6 @@ _STATES: Final = {
 _ANSWERED = frozenset({OutcomeKind.OK.value, OutcomeKind.SLOW.value})
 _MISSED_RUNS = 3  # after this many runs without a result, the state is unknown
 _MAX_MESSAGE = 300  # characters
-
-
-class Periods(Struct, frozen=True, kw_only=True):
-    """What the store knows of one canary: the hours of the last day, and the last 1, 7 and 30 days."""
-
-    hours: tuple[PeriodStatistics, ...] = ()
-    day: PeriodStatistics | None = None
-    week: PeriodStatistics | None = None
-    month: PeriodStatistics | None = None
-    known_since: float | None = None
 
 
 class CanaryEntry:

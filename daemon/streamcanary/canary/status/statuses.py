@@ -9,12 +9,13 @@ from msgspec import Struct
 
 from streamcanary import __version__
 from streamcanary.canary.status.canary_entry import CanaryEntry
+from streamcanary.canary.status.periods import PeriodHistory, PeriodReader, count_faults
 from streamcanary.canary.status.summary import summarize
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.status.canary_status import MAX_RECENT_RUNS, CanaryStatus
+from streamcanary.model.status.canary_status import MAX_RECENT_RUNS, CanaryStatus, FaultCount
 from streamcanary.model.status.summary import StatusSummary
 from streamcanary.store.errors import StoreFailing
 
@@ -23,12 +24,16 @@ _log = logging.getLogger(__name__)
 MAX_RUNS: Final = 120_000
 """Recent runs of all canaries in memory, at most."""
 
+PERIODS_INTERVAL: Final = 30.0
+"""Seconds between two reads of the periods, at least."""
+
+_MAX_LOAD = 0.02  # of the time in which periods are read
 _ALERTS_INTERVAL = 1.0  # seconds between two reads of the status of alerting
 _CANARIES_PER_READ = 20  # a longer read would keep others of the store waiting
 
 
-class RunHistory(Protocol):
-    """The part of the store that has the runs of earlier processes."""
+class RunHistory(PeriodHistory, Protocol):
+    """The part of the store that has the runs of earlier processes, and runs summed up."""
 
     async def last_runs_of(self, canaries: Sequence[str], limit: int) -> dict[str, list[Outcome]]:
         """Return the last ``limit`` runs of each of ``canaries``, the oldest first.
@@ -141,31 +146,64 @@ class CanaryStatuses:
     def load(self, history: RunHistory) -> None:
         """Start to read what ``history`` knows of earlier runs."""
         self._history = history
-        self._task = asyncio.create_task(self._seed(history), name="canary statuses")
+        self._task = asyncio.create_task(self._follow(history), name="canary statuses")
 
     async def __aexit__(self, *exc: object) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    async def faults_of(self, name: str) -> tuple[FaultCount, ...]:
+        """Return the faults of a canary in the last 7 days, the most frequent first.
+
+        Raises:
+            StoreFailing: if they cannot be read.
+        """
+        if self._history is None or name not in self._entries:
+            return ()
+        return await count_faults(self._history, _recorded_names([self._entries[name]]), self._clock.time())
+
+    async def _follow(self, history: RunHistory) -> None:
+        """Read earlier runs once, and then periods again and again."""
+        try:
+            await self._seed(history)
+        except StoreFailing as error:
+            self.load_error = str(error)
+            _log.warning("recent runs not loaded", extra={"error": str(error)})
+        reader = PeriodReader(history)
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await self._read_periods(reader)
+                self.load_error = None
+            except StoreFailing as error:
+                self.load_error = str(error)
+                _log.debug("periods not loaded", extra={"error": str(error)})
+            taken = self._clock.monotonic() - began
+            await asyncio.sleep(max(PERIODS_INTERVAL, taken / _MAX_LOAD))
+
     async def _seed(self, history: RunHistory) -> None:
         entries = list(self._entries.values())
         for first in range(0, len(entries), _CANARIES_PER_READ):
             some = entries[first : first + _CANARIES_PER_READ]
-            names = {name for entry in some for name in (entry.canary.name, entry.canary.renamed_from) if name}
-            try:
-                runs = await history.last_runs_of(sorted(names), some[0].max_runs)
-            except StoreFailing as error:
-                self.load_error = str(error)
-                _log.warning("recent runs not loaded", extra={"error": str(error)})
-                return
+            runs = await history.last_runs_of(sorted(_recorded_names(some)), some[0].max_runs)
             for entry in some:
-                earlier = runs.get(entry.canary.renamed_from or "", []) + runs.get(entry.canary.name, [])
+                earlier = [run for name in _recorded_names([entry]) for run in runs.get(name, ())]
                 if earlier and self._entries.get(entry.canary.name) is entry:
                     entry.seed(earlier)
                     self.revision += 1
                     entry.revision = self.revision
                 await asyncio.sleep(0)
+
+    async def _read_periods(self, reader: PeriodReader) -> None:
+        entries = dict(self._entries)
+        found = await reader.read(_recorded_names(entries.values()), self._clock.time())
+        reader.forget(entries.keys() - self._entries.keys())
+        for name, periods in found.items():
+            entry = self._entries.get(name)
+            if entry is not None and entry.periods != periods:
+                entry.periods = periods
+                self._cache.pop(name, None)
 
     def _refresh(self) -> None:
         """Build the statuses that have changed since the last call."""
@@ -214,3 +252,13 @@ def _alerts_by_canary(snapshot: StatusSnapshot) -> dict[str, tuple[str, ...]]:
         for name in names:
             found.setdefault(name, {})[incident.rule] = None
     return {name: tuple(rules) for name, rules in found.items()}
+
+
+def _recorded_names(entries: Iterable[CanaryEntry]) -> dict[str, str]:
+    """Return the names under which the runs of canaries are recorded, the former first, with the present ones."""
+    names = {}
+    for entry in entries:
+        if entry.canary.renamed_from is not None:
+            names[entry.canary.renamed_from] = entry.canary.name
+        names[entry.canary.name] = entry.canary.name
+    return names
