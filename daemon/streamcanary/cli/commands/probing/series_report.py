@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 from msgspec import Struct
 
+from streamcanary.cli.markdown import escape_markdown, markdown_table
 from streamcanary.cli.measurements.distribution import Distribution, bar
 from streamcanary.cli.measurements.run_statistics import MEASURES, PERCENTILES, RunStatistics
 from streamcanary.cli.table import format_table
@@ -48,32 +49,25 @@ def text_lines(canary: ProbedCanary, note: str) -> Iterator[str]:
 def markdown_lines(canaries: Sequence[ProbedCanary], note: str) -> Iterator[str]:
     """Yield the report of ``canaries`` as Markdown, as a pipeline shows it: what failed first."""
     failing = [canary for canary in canaries if canary.violations]
-    verb = "passed" if not failing else f"failed: {', '.join(_escape(canary.name) for canary in failing)}"
+    verb = "passed" if not failing else f"failed: {', '.join(escape_markdown(canary.name) for canary in failing)}"
     yield f"## Probe {verb}"
     yield ""
     yield f"{sum(one.statistics.kinds.total() for one in canaries)} runs{note}."
     for canary in canaries:
         statistics = canary.statistics
         yield ""
-        yield f"### {_escape(canary.name)}"
+        yield f"### {escape_markdown(canary.name)}"
         yield ""
-        yield f"{_escape(canary.target)}, model {_escape(canary.model)}: {_summary(statistics)}"
+        yield f"{escape_markdown(canary.target)}, model {escape_markdown(canary.model)}: {_summary(statistics)}"
         if canary.violations:
             yield ""
-            yield from (f"- **{_escape(text)}**" for text in canary.violations)
+            yield from (f"- **{escape_markdown(text)}**" for text in canary.violations)
         if rows := [*_percentile_rows(statistics, MEASURES)]:
             yield ""
             yield from markdown_table(("", *_PERCENTILE_NAMES), rows)
         if statistics.faults:
             yield ""
             yield from markdown_table(("Fault", "Blame", "Runs"), _fault_rows(statistics))
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield a table; the text of its cells is shown as it is."""
-    yield f"| {' | '.join(map(_escape, head))} |"
-    yield f"|{'---|' * len(head)}"
-    yield from (f"| {' | '.join(map(_escape, row))} |" for row in rows)
 
 
 def print_json(canaries: Sequence[ProbedCanary]) -> None:
@@ -120,9 +114,3 @@ def _histogram_lines(name: str, values: Distribution) -> Iterator[str]:
 
 def _fault_rows(statistics: RunStatistics) -> list[tuple[str, ...]]:
     return [(kind.value, blame.value, str(count)) for (kind, blame), count in statistics.faults.most_common()]
-
-
-def _escape(text: str) -> str:
-    """Return ``text`` so that Markdown shows it as it is."""
-    escaped = "".join(f"\\{each}" if each in r"\`*_{}[]<>#|~" else each for each in text)
-    return escaped.replace("&", "&amp;").replace("\n", " ")

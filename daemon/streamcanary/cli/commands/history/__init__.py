@@ -1,0 +1,1 @@
+"""The verb that reports on a period, from the store."""
