@@ -38,10 +38,17 @@ async def check(
     runs: list[Outcome],
     names: Sequence[str] = ("chat",),
     rows: Sequence[RowChange] = (),
+    *,
+    forget: bool = False,
 ) -> tuple[list[str], list[str]]:
-    """Record ``runs``, check a configuration with ``rule``, and return its output and its warnings."""
+    """Record ``runs``, check a configuration with ``rule``, and return its output and its warnings.
+
+    With ``forget``, the store no longer has the runs, but their rollups.
+    """
     store = Store.open(StoreConfig(path=folder / "store.db"), ManualClock(NOON))
     await store.commit(rows, runs)
+    if forget:
+        await store.write(lambda connection: connection.execute("DELETE FROM runs"))
     await store.close()
     canaries = {name: {"target": "t", "model": "m", "every": "30s"} for name in names}
     targets = {"t": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}}
@@ -193,30 +200,14 @@ async def test_times_that_vary_too_much_are_a_warning(tmp_path: Path, capsys: py
     assert warning.endswith("write worse: 3.3x")
 
 
-@pytest.mark.parametrize(
-    ("canaries", "keep", "expected"),
-    [
-        (1, "7d", ""),
-        (1, "12h", "store.keep is 12h; write 1d or more"),
-        (100, "7d", "the store keeps the last 200,000 runs, which 100 canaries make in 16h40m"),
-    ],
-)
-def test_a_history_that_can_never_suffice_is_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], canaries: int, keep: str, expected: str
+async def test_rules_learn_from_rollups_where_runs_are_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A rule about a change is warned of if the store never has a day of runs."""
-    spec = {"target": "t", "model": "m", "every": "30s"}
-    config = {
-        "targets": {"t": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}},
-        "canaries": {f"c{number}": spec for number in range(canaries)},
-        "alerts": {"rules": {"R": SLOWER}, "receivers": {"hook": webhook_config()}},
-        "store": {"path": "store.db", "keep": keep},
-    }
-    path = write_config(tmp_path, config)
-    arguments = Namespace(config=path, base_rate="2%", all=False, enforce_budget=False, **NO_SHAPES)
-    assert 0 == main(arguments)
-    warnings = capsys.readouterr().err
-    assert (expected in warnings, "will never evaluate" in warnings) == (True, bool(expected))
+    """Without recorded runs of a day, what is usual comes from their sums by hour."""
+    out, err = await check(tmp_path, capsys, SLOWER, times(2), forget=True)
+    [line] = lines_about_learning(out)
+    assert line.startswith("R learned of chat: usually ")
+    assert [] == err
 
 
 async def test_of_many_contradictions_some_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

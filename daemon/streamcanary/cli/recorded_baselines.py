@@ -1,5 +1,6 @@
 """What the recorded runs in the store say about the rules of a configuration, for ``check``."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -9,6 +10,7 @@ from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.forecast import MONTH_SECONDS, RuleBaseline, format_pages, learn_baselines
 from streamcanary.alerting.forecast.shift_forecast import SHIFT_FACTORS, ShiftForecast, shift_forecasts
 from streamcanary.alerting.learning.description import describe_baseline
+from streamcanary.alerting.learning.rollup_history import LEARNED_PERIOD
 from streamcanary.alerting.rules import Rule
 from streamcanary.cli.table import format_table
 from streamcanary.model.config_types.duration import format_duration
@@ -31,7 +33,7 @@ def read_baselines(rules: Mapping[str, Rule], settings: Settings) -> RecordedBas
 
     What a daemon has learned from more runs than are read here is taken from the store.
     """
-    from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
+    from streamcanary.store.recorded_runs import RunsUnreadable, read_recorded_rollups, read_runs
     from streamcanary.store.recorded_runs import read_baselines as read_rows
 
     path: Path = settings.store.path
@@ -42,7 +44,12 @@ def read_baselines(rules: Mapping[str, Rule], settings: Settings) -> RecordedBas
         if path.exists():
             runs = (run for run in read_runs(path, limit=_MAX_RUNS) if isinstance(run, Outcome))
             stored = read_state({"baselines": read_rows(path)})[0].baselines
-            return RecordedBaselines(learn_baselines(rules, instance, canaries, runs, stored))
+            since = time.time() - LEARNED_PERIOD
+            return RecordedBaselines(
+                learn_baselines(
+                    rules, instance, canaries, runs, stored, lambda names: read_recorded_rollups(path, since, names)
+                )
+            )
     except RunsUnreadable as unreadable:
         problem = f"store.path: cannot compare recorded runs with normal: {unreadable}"
         return RecordedBaselines(learn_baselines(rules, instance, canaries, ()), problem)

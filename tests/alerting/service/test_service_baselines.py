@@ -12,7 +12,7 @@ import pytest
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import BaselinesLearned
 from streamcanary.alerting.engine.state import State
-from streamcanary.alerting.learning.baseline import DAY, LearnedValues, RequestSince
+from streamcanary.alerting.learning.baseline import DAY, LearnedRate, LearnedValues, RequestSince
 from streamcanary.alerting.service.baseline_learner import LEARNING_INTERVAL, RETRY_INTERVAL, BaselineLearner
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
@@ -171,3 +171,20 @@ async def test_the_service_stores_what_it_has_learned(store: Store) -> None:
         await wait_until(lambda: len(alerting.state.baselines) == 3)
 
     assert sorted(key if key.startswith("canary") else "rule" for key in rows) == ["canary:chat", "rule"]
+
+
+async def test_a_fleet_whose_runs_are_few_learns_from_rollups(store: Store) -> None:
+    """When the store no longer has the runs of a day, both rules learn from their sums by hour."""
+    await store.commit([], recorded_runs(1.2))
+    await store.write(lambda connection: connection.execute("DELETE FROM runs WHERE id < 700"))
+    learning = Learning(store, alerts(rules=TWO_RULES, receivers={}))
+    learning.clock.advance(1.2 * DAY)
+
+    assert await learning.learner.learn()
+
+    rates = {type(each).__name__: each for each in learning.results[0].baselines.values()}
+    values, rate = rates["LearnedValues"], rates["LearnedRate"]
+    assert isinstance(values, LearnedValues)
+    assert isinstance(rate, LearnedRate)
+    assert values.limit("chat", NOON) == pytest.approx(0.734, rel=0.15)
+    assert rate.total > 800

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from streamcanary.alerting.config import AlertsConfig
@@ -11,6 +11,7 @@ from streamcanary.alerting.service.write_buffer import AlertStore
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.rollup import Rollup
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
@@ -55,6 +56,13 @@ class UnreliableStore:
             raise self.failure
         assert self.store is not None
         return await self.store.runs_after(last, limit)
+
+    async def read_rollups(self, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
+        """Return rollups, or raise ``failure``."""
+        if self.failure is not None:
+            raise self.failure
+        assert self.store is not None
+        return await self.store.read_rollups(since, canaries)
 
     async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
         """Load the rows, or raise ``failure``."""

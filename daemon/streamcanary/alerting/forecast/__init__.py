@@ -4,7 +4,6 @@ from streamcanary.alerting.forecast.baseline import (
     RuleBaseline,
     baseline_warnings,
     learn_baselines,
-    short_history_warnings,
 )
 from streamcanary.alerting.forecast.detector_forecast import (
     ERROR_RATES,
@@ -41,5 +40,4 @@ __all__ = [
     "model_change_canaries",
     "no_data_delays",
     "rule_forecasts",
-    "short_history_warnings",
 ]

@@ -2,23 +2,26 @@
 
 import math
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from streamcanary.alerting.detectors import NoData, Shift, Spike
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.evaluation.baselines import learned_baseline, request_key, requests_since
 from streamcanary.alerting.forecast.detector_forecast import MONTH_SECONDS, false_pages, format_pages
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues, RequestSince, round_up
-from streamcanary.alerting.learning.history import MAX_RUNS, History, smallest_change
-from streamcanary.alerting.learning.value_baseline import MIN_SPAN
+from streamcanary.alerting.learning.history import History, smallest_change
+from streamcanary.alerting.learning.rollup_history import RollupHistory, names_of
 from streamcanary.alerting.rules import Rule
 from streamcanary.alerting.scope import ScopeValue
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.rollup import Rollup
+
+MAX_ROLLUP_CANARIES: Final = 200
+"""Canaries whose rollups ``check`` reads, at most: more would take seconds. A running daemon learns of them all."""
 
 _MIN_SAMPLES = 50  # fewer samples do not contradict a rate
 _SIGNIFICANT_DEVIATION = 3.0  # standard deviations
@@ -101,12 +104,15 @@ def learn_baselines(
     canaries: Sequence[Canary],
     outcomes: Iterable[Outcome],
     stored: Mapping[str, LearnedBaseline | RequestSince] = MappingProxyType({}),
+    read_rollups: Callable[[Mapping[str, str]], Sequence[Rollup]] = lambda names: (),
 ) -> list[RuleBaseline]:
     """Return what ``rules`` learn, or are compared with, from ``outcomes``, which are in the order of their ends.
 
     What a daemon has ``stored`` (by key) is used where it has learned it from more samples than ``outcomes`` have, and
     would still learn it: for the same requests, and the same change to detect. As in a daemon, runs before a canary
     sent its present request do not count.
+    Without it, what ``read_rollups`` returns is used in the same way, for :data:`MAX_ROLLUP_CANARIES` at most: it is
+    given the names under which the runs of a canary are stored, and that by which to return them.
     """
     bindings = [binding for binding in Bindings(rules, instance, canaries) if _is_compared(binding)]
     if not bindings:
@@ -115,12 +121,15 @@ def learn_baselines(
     changed = {canary.name for canary in canaries if since.get(canary.identity) == math.inf}
     history = History(bindings, canaries, since)
     history.observe_all(outcomes)
+    known = {binding.key: _still_valid(stored, binding, changed) for binding in bindings}
+    missing = {key for key, baseline in known.items() if baseline is None}
+    known |= _learn_from_rollups(history, missing, canaries, read_rollups)
     return [
         RuleBaseline(
             binding.rule_name,
             binding.rule,
             binding.scope_value,
-            _from_more_samples(_still_valid(stored, binding, changed), baseline),
+            _from_more_samples(known[binding.key], baseline),
             history.observed_rate(binding, _MIN_SAMPLES),
         )
         for binding, (_, baseline) in zip(bindings, history.learn(0.0), strict=True)
@@ -153,6 +162,23 @@ def _still_valid(
     return baseline
 
 
+def _learn_from_rollups(
+    history: History,
+    keys: Collection[str],
+    canaries: Iterable[Canary],
+    read_rollups: Callable[[Mapping[str, str]], Sequence[Rollup]],
+) -> dict[str, LearnedBaseline]:
+    """Return what the bindings of ``keys`` learn from rollups, as far as their canaries are not too many."""
+    rollups = RollupHistory(history, keys)
+    if len(rollups.canaries) > MAX_ROLLUP_CANARIES:
+        return {}
+    found: dict[str, LearnedBaseline] = {}
+    names = names_of(canaries)
+    for canary in rollups.canaries:
+        found |= rollups.observe(canary, read_rollups(names[canary.name]), 0.0)
+    return found
+
+
 def _from_more_samples(stored: LearnedBaseline | None, learned: LearnedBaseline | None) -> LearnedBaseline | None:
     if stored is None or learned is None:
         return stored or learned
@@ -175,26 +201,6 @@ def baseline_warnings(baselines: Iterable[RuleBaseline]) -> Iterator[str]:
     for name, count in counts.items():
         if count > _MAX_WARNINGS:
             yield f"rule {name}: {count - _MAX_WARNINGS} more of its alerts contradict the recorded runs in this way"
-
-
-def short_history_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary], keep: float) -> Iterator[str]:
-    """Yield a warning for each rule that needs more history than the store has of all ``canaries``.
-
-    The store keeps successful runs for ``keep`` seconds, and at most the last :data:`MAX_RUNS`.
-    """
-    kept = min(keep, MAX_RUNS / sum(1 / canary.interval for canary in canaries)) if canaries else keep
-    if kept >= MIN_SPAN:
-        return
-    reason = f"store.keep is {format_duration(keep)}; write 1d or more"
-    if kept < keep:
-        reason = (
-            f"the store keeps the last {MAX_RUNS:,} runs, which {len(canaries)} canaries make in "
-            f"{format_duration(kept)}; run them less often, use a limit instead of shift, or divide them among several "
-            "daemons"
-        )
-    for name, rule in rules.items():
-        if isinstance(rule.detector, Shift) and any(map(rule.applies_to, canaries)):
-            yield f"rule {name}: needs a day of recorded runs, and will never evaluate: {reason}"
 
 
 def _is_compared(binding: Binding) -> bool:

@@ -90,11 +90,20 @@ def estimate_autocorrelation(series: FailureSeries, highest: float = MAX_AUTOCOR
     if not series.total or series.bad == series.total:
         return PRIOR_AUTOCORRELATION
     rate = series.bad / series.total
+    by_repeats = autocorrelation_of_repeats(rate, series.repeats, series.followed)
+    return min(max(0.0, by_repeats, _clustering(series, rate)), highest)
+
+
+def autocorrelation_of_repeats(rate: float, repeats: int, followed: int) -> float:
+    """Return the autocorrelation of samples bad at ``rate`` (below 1) if bad ones follow ``repeats`` of the bad ones.
+
+    ``followed`` is the number of bad samples that have a sample after them. A standard error is added.
+    """
     prior = rate + PRIOR_AUTOCORRELATION * (1 - rate)
-    count = series.followed + _PRIOR_WEIGHT
-    repeats = (series.repeats + _PRIOR_WEIGHT * prior) / count
-    repeats += math.sqrt(repeats * (1 - repeats) / count)
-    return min(max(0.0, (repeats - rate) / (1 - rate), _clustering(series, rate)), highest)
+    count = followed + _PRIOR_WEIGHT
+    part = (repeats + _PRIOR_WEIGHT * prior) / count
+    part += math.sqrt(part * (1 - part) / count)
+    return (part - rate) / (1 - rate)
 
 
 def _clustering(series: FailureSeries, rate: float) -> float:
@@ -124,14 +133,15 @@ def _without_bad_blocks(series: FailureSeries, autocorrelation: float) -> Failur
     """Return ``series`` without the blocks that have far more bad samples than the median block."""
     blocks = list(series.blocks(max(_MIN_BLOCK, series.total // _BLOCKS)))
     rate = median(block.bad / block.total for block in blocks) if blocks else 0.0
-    clustering = (1 + autocorrelation) / (1 - autocorrelation)  # the variance, compared with independent samples
-
-    def is_normal(block: FailureSeries) -> bool:
-        expected = max(rate * block.total, 1.0)
-        return block.bad <= expected + _MAX_DEVIATION * math.sqrt(expected * clustering)
-
-    normal = [block for block in blocks if is_normal(block)]
+    normal = [block for block in blocks if is_normal_count(block.bad, block.total, rate, autocorrelation)]
     return series if len(normal) == len(blocks) else _joined(normal)
+
+
+def is_normal_count(bad: int, total: int, rate: float, autocorrelation: float) -> bool:
+    """Return whether ``bad`` of ``total`` samples are not far more than those expected at ``rate``."""
+    clustering = (1 + autocorrelation) / (1 - autocorrelation)  # the variance, compared with independent samples
+    expected = max(rate * total, 1.0)
+    return bad <= expected + _MAX_DEVIATION * math.sqrt(expected * clustering)
 
 
 def _joined(blocks: Iterable[FailureSeries]) -> FailureSeries:

@@ -10,9 +10,9 @@ from streamcanary.alerting.detectors import NoData, SampleDetector, SampleStream
 from streamcanary.alerting.engine.bindings import Binding
 from streamcanary.alerting.engine.evaluation.samples import Sample, adverse_value, sample_of
 from streamcanary.alerting.learning.base_rate import CusumSteps, estimate_base_rate
-from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate
+from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
 from streamcanary.alerting.learning.failure_series import FailureSeries
-from streamcanary.alerting.learning.value_baseline import SmallestChange, ValueSeries, estimate_values
+from streamcanary.alerting.learning.value_baseline import MIN_SPAN, SmallestChange, ValueSeries, estimate_values
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.answer_values import is_distorted
@@ -68,7 +68,7 @@ class History:
     def __init__(self, bindings: Iterable[Binding], canaries: Iterable[Canary], since: Mapping[str, float]) -> None:
         self._canaries = recorded_names(canaries)
         self._since = since
-        self._has_succeeded: set[str] = set()
+        self._spans: dict[str, tuple[float, float]] = {}  # the first and the last run, by canary that has succeeded
         self._bindings: list[Binding] = []
         self._series: dict[str, FailureSeries | ValueSeries] = {}
         self._bindings_by_canary: dict[str, list[Binding]] = {}
@@ -91,10 +91,10 @@ class History:
         bindings = self._bindings_by_canary.get(canary.name)
         if bindings is None:
             return
-        if canary.name not in self._has_succeeded:
-            if outcome.kind in _FAILED_KINDS:
-                return
-            self._has_succeeded.add(canary.name)
+        span = self._spans.get(canary.name)
+        if span is None and outcome.kind in _FAILED_KINDS:
+            return
+        self._spans[canary.name] = (outcome.started if span is None else span[0]), outcome.started
         for binding in bindings:
             match self._series[binding.key]:
                 case FailureSeries() as failures:
@@ -116,10 +116,35 @@ class History:
         series = self._series[binding.key]
         if not isinstance(series, FailureSeries):
             return None
-        return estimate_base_rate(series, self._cusum(binding), binding.rule.detector.max_base_rate, min_samples)
+        return estimate_base_rate(series, self.cusum(binding), binding.rule.detector.max_base_rate, min_samples)
+
+    def short_bindings(self) -> Iterator[Binding]:
+        """Yield the bindings whose runs span less than a day."""
+        for binding in self._bindings:
+            spans = (self._spans.get(canary.name, (0.0, 0.0)) for canary in binding.canaries)
+            if any(last - first < MIN_SPAN for first, last in spans):
+                yield binding
+
+    def since(self, canary: Canary) -> float:
+        """Return since when ``canary`` sends its request, in seconds since the epoch; 0 if always."""
+        return self._since.get(canary.identity, 0.0)
+
+    def samples(self, binding: Binding) -> FailureSeries:
+        """Return the samples of ``binding``; none of one that learns values."""
+        series = self._series[binding.key]
+        return series if isinstance(series, FailureSeries) else FailureSeries()
+
+    def samples_above(self, binding: Binding, values: LearnedValues) -> FailureSeries:
+        """Return for each value of ``binding`` whether it is above its limit in ``values``."""
+        series = self._series[binding.key]
+        return (
+            FailureSeries(ratio > 1 for ratio in series.ratios(values))
+            if isinstance(series, ValueSeries)
+            else (FailureSeries())
+        )
 
     def _learn(self, binding: Binding, now: float) -> LearnedBaseline | None:
-        series, cusum = self._series[binding.key], self._cusum(binding)
+        series, cusum = self._series[binding.key], self.cusum(binding)
         learned: LearnedBaseline | None
         if isinstance(series, FailureSeries):
             learned = estimate_base_rate(series, cusum, binding.rule.detector.max_base_rate)
@@ -127,7 +152,8 @@ class History:
             learned = estimate_values(series, cusum, smallest_change(binding.rule))
         return None if learned is None else msgspec.structs.replace(learned, learned_at=now)
 
-    def _cusum(self, binding: Binding) -> CusumSteps:
+    def cusum(self, binding: Binding) -> CusumSteps:
+        """Return the steps of the detector of ``binding``, by base rate and autocorrelation."""
         stream = binding.scope_value.stream()
 
         def cusum(rate: float, autocorrelation: float) -> tuple[int, int]:

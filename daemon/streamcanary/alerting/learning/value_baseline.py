@@ -38,11 +38,11 @@ MAX_EXCEEDANCE: Final = 0.25
 MAX_AUTOCORRELATION: Final = 0.9
 """The highest autocorrelation of slow answers that is learned: unlike failures, they come in long bursts."""
 
-_DAYS_WITH_BLOCKS = 3.0  # from then on, a block of a quarter of the day is one of a day
+DAYS_WITH_BLOCKS = 3.0  # from then on, a block of a quarter of the day is one of a day
 _DAYS_WITH_SEASONAL_LIMITS = 7.0
 _MIN_DIFFERENCE = 1.2  # between the limits of the quarters of the day
-_MIN_BLOCK = 25  # values; fewer have no 90 % quantile to speak of
-_MAX_BLOCKS = 28
+MIN_BLOCK = 25  # values; fewer have no 90 % quantile to speak of
+MAX_BLOCKS = 28
 
 
 class SmallestChange(NamedTuple):
@@ -53,11 +53,15 @@ class SmallestChange(NamedTuple):
 
     def limit_of(self, ordered: Sequence[float]) -> float:
         """Return the limit for ``ordered`` values. If nearly all are zero it is zero: they have no factor."""
-        limit, usual = _quantile(ordered, QUANTILE), _quantile(ordered, 0.5)
-        return max(limit, usual * self.factor, usual + self.increase) if limit > 0 else 0.0
+        return self.limit_for(_quantile(ordered, 0.5), _quantile(ordered, QUANTILE))
+
+    def limit_for(self, usual: float, high: float) -> float:
+        """Return the limit for the median and the 90 % quantile of values."""
+        return max(high, usual * self.factor, usual + self.increase) if high > 0 else 0.0
 
 
-_ANY_CHANGE = SmallestChange()
+ANY_CHANGE: Final = SmallestChange()
+"""All changes of values may be above their limit."""
 
 
 class ValueSeries:
@@ -96,7 +100,7 @@ class ValueSeries:
 
 
 def estimate_values(
-    series: ValueSeries, cusum: CusumSteps, change: SmallestChange = _ANY_CHANGE
+    series: ValueSeries, cusum: CusumSteps, change: SmallestChange = ANY_CHANGE
 ) -> LearnedValues | None:
     """Return what is normal for ``series``; ``None`` if no canary has a day of values, or all have too few.
 
@@ -114,7 +118,7 @@ def estimate_values(
     )
     if rate is None:
         return None
-    blocks = list(_blocks(ratios, _MAX_BLOCKS))
+    blocks = list(_blocks(ratios, MAX_BLOCKS))
     levels = [(number + 0.5) / QUANTILES for number in range(QUANTILES)]
     quantiles = tuple(round(median_low(_quantile(block, level) for block in blocks), 4) for level in levels)
     return LearnedValues(
@@ -128,17 +132,22 @@ def _limits(values: Sequence[tuple[float, float]], change: SmallestChange) -> tu
     In the first days a quarter has several blocks: an incident in less than half of it does not raise its limit.
     """
     span = values[-1][0] - values[0][0]
-    if span < MIN_SPAN or len(values) < 2 * _MIN_BLOCK:
+    if span < MIN_SPAN or len(values) < 2 * MIN_BLOCK:
         return ()
     by_season: list[list[float]] = [[] for _ in range(SEASONS)]
     for at, value in values:
         by_season[season_of(at)].append(value)
     days = span / DAY
-    if min(len(some) for some in by_season) < _MIN_BLOCK:
-        return (median_low(_block_limits([value for _, value in values], _MAX_BLOCKS, change)),)
-    if days < _DAYS_WITH_BLOCKS:
-        return (max(median_low(_block_limits(some, _MAX_BLOCKS // SEASONS, change)) for some in by_season),)
+    if min(len(some) for some in by_season) < MIN_BLOCK:
+        return (median_low(_block_limits([value for _, value in values], MAX_BLOCKS, change)),)
+    if days < DAYS_WITH_BLOCKS:
+        return (max(median_low(_block_limits(some, MAX_BLOCKS // SEASONS, change)) for some in by_season),)
     limits = tuple(median(_block_limits(some, round(days), change)) for some in by_season)
+    return seasonal_limits(limits, days)
+
+
+def seasonal_limits(limits: tuple[float, ...], days: float) -> tuple[float, ...]:
+    """Return ``limits``, one for each quarter of the day, if they differ and ``days`` say so; else the highest."""
     if days >= _DAYS_WITH_SEASONAL_LIMITS and max(limits) >= _MIN_DIFFERENCE * min(limits):
         return limits
     return (max(limits),)
@@ -150,7 +159,7 @@ def _block_limits(values: Sequence[float], max_blocks: int, change: SmallestChan
 
 def _blocks(values: Sequence[float], max_blocks: int) -> Iterator[list[float]]:
     """Yield at most ``max_blocks`` neighbouring parts of ``values`` of the same size, each ordered by value."""
-    count = min(max_blocks, len(values) // _MIN_BLOCK)
+    count = min(max_blocks, len(values) // MIN_BLOCK)
     edges = [round(number * len(values) / count) for number in range(count + 1)] if count else []
     return (sorted(values[start:end]) for start, end in pairwise(edges))
 

@@ -6,7 +6,7 @@ The history is read in small parts with pauses, and evaluated in another thread,
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from streamcanary.alerting.engine.bindings import Bindings
@@ -15,7 +15,9 @@ from streamcanary.alerting.engine.inputs import BaselinesLearned
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.learning.baseline import LearnedBaseline
 from streamcanary.alerting.learning.history import MAX_RUNS, History
+from streamcanary.alerting.learning.rollup_history import LEARNED_PERIOD, RollupHistory, names_of
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing
+from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 
 _log = logging.getLogger(__name__)
@@ -93,10 +95,23 @@ class BaselineLearner:
         results = history.learn(self._clock.time())
         while (result := await asyncio.to_thread(next, results, None)) is not None:
             learned[result[0]] = result[1]
+        learned |= await self._learn_from_rollups(RollupHistory(history), canaries)
         await self._submit(BaselinesLearned(learned))
         found = sum(baseline is not None for baseline in learned.values())
         _log.info("baselines learned", extra={"learned": found, "without_history": len(learned) - found})
         return found == len(learned)
+
+    async def _learn_from_rollups(
+        self, history: RollupHistory, canaries: Iterable[Canary]
+    ) -> dict[str, LearnedBaseline | None]:
+        """Learn from rollups where the recorded runs do not reach back a day."""
+        learned: dict[str, LearnedBaseline | None] = {}
+        now, names = self._clock.time(), names_of(canaries)
+        for canary in history.canaries:
+            rollups = await self._store.read_rollups(now - LEARNED_PERIOD, names[canary.name])
+            learned |= await asyncio.to_thread(history.observe, canary, rollups, now)
+            await asyncio.sleep(_PAUSE)
+        return learned
 
     async def _learn_safely(self) -> bool:
         try:

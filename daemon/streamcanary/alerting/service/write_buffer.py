@@ -2,11 +2,12 @@
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from streamcanary.model.alerts.row_change import AlertTable, RowChange, StateTable
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.rollup import Rollup
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
 from streamcanary.store.errors import StoreFailing, StoreLost
 
@@ -48,6 +49,16 @@ class AlertStore(Protocol):
 
     async def runs_after(self, last: int, limit: int) -> tuple[list[Outcome], int | None]:
         """Return up to ``limit`` runs after the row ``last``, and the last row of these; ``None`` at the end.
+
+        Raises:
+            StoreFailing: if they cannot be read.
+        """
+        ...
+
+    async def read_rollups(self, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
+        """Return the rollups that began at ``since`` (seconds since the epoch) or later.
+
+        ``canaries`` maps the names under which they are stored to those by which they are returned.
 
         Raises:
             StoreFailing: if they cannot be read.

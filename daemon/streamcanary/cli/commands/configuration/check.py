@@ -21,7 +21,6 @@ from streamcanary.alerting.forecast import (
     model_change_canaries,
     no_data_delays,
     rule_forecasts,
-    short_history_warnings,
 )
 from streamcanary.alerting.forecast.shapes import forecast_shapes
 from streamcanary.alerting.forecast.shift_forecast import shift_forecasts
@@ -334,7 +333,6 @@ def _warnings(settings: Settings, base_rate: float, recorded: RecordedBaselines)
     ]
     yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, label_sets)
     yield from baseline_warnings(recorded.baselines)
-    yield from short_history_warnings(rules, canaries, settings.store.keep)
     if recorded.problem is not None:
         yield recorded.problem
 
