@@ -31,7 +31,7 @@ from support.alerting.config_variants import (
 from support.alerting.world import BUDGETS, RUNS, AlertingWorld
 from support.hypothesis_profile import PROFILE
 
-MATCHERS = ('canary="a"', 'alert="Errors"', 'target="right"', 'instance="default"')
+MATCHERS = ('canary="a"', 'alert="Errors"', 'target="right"', 'instance="default"', 'scope="target"', 'scope="all"')
 
 
 class AlertingStateMachine(AlertingWorld):

@@ -40,6 +40,16 @@ SHARES_RULE: dict[str, Any] = {
     "labels": {"severity": "page"},
     "per": ["canary", "target", "all"],
 }
+BURNING_RULE: dict[str, Any] = {
+    "detector": {
+        "type": "burn_rate",
+        "objective": "90%",
+        "windows": [{"long": "10m", "short": "2m", "rate": 4}],
+        "min_samples": 3,
+    },
+    "labels": {"severity": "page"},
+    "per": ["canary", "target", "all"],
+}
 PAGED_SPIKE: dict[str, Any] = {
     "detector": {"type": "spike", "normal": "10%", "spike": "60%", "false_pages": "1 per 1h", "autocorrelation": 0},
     "labels": {"severity": "page"},
@@ -67,6 +77,7 @@ RULE_VARIANTS: dict[str, dict[str, Any]] = {
     "pooled by all": {"Errors": POOLED_RULE, "Any": {**ANY_FAULT_RULE, "per": ["target", "all"]}},
     "pooled and renamed": {"Faults": {**POOLED_RULE, "renamed_from": "Errors"}, "Any": ANY_FAULT_RULE},
     "pooled shares": {"Errors": SHARES_RULE},
+    "pooled budget": {"Errors": BURNING_RULE},
     "pooled spike": {"Errors": PAGED_SPIKE, "Any": {**ANY_FAULT_RULE, "per": "target"}},
     "learned": {"Errors": SHIFT_RULE, "Any": ANY_FAULT_RULE},
     "no built-in": {"Errors": ERRORS_RULE, "NoData": {"enabled": False}, "CanaryEgressDown": {"enabled": False}},
@@ -90,6 +101,7 @@ GROUP_BY_VARIANTS: dict[str, list[str]] = {
 MAINTENANCE_VARIANTS: dict[str, dict[str, Any]] = {
     "never": {},
     "now and then": {"deploy": {"match": ['target="left"'], "cron": "*/10 * * * *", "for": 240}},
+    "pooled alerts": {"works": {"match": ['scope=~"target|all"'], "cron": "*/10 * * * *", "for": 240}},
     "all the time": {"works": {"match": ['alert="Errors"'], "cron": "* * * * *", "for": 3600}},
 }
 CONFIG_VARIANTS: dict[str, dict[str, Any]] = {
