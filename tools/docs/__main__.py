@@ -6,6 +6,8 @@ With ``--times``, also simulate the times of the page about detection, which tak
 import sys
 from pathlib import Path
 
+from .api import PAGE as API_PAGE
+from .api import api_files
 from .chart import chart_files
 from .cli import cli_page
 from .client import client_page
@@ -31,6 +33,7 @@ def pages(root: Path, *, simulate_times: bool = False) -> dict[str, str]:
         Stale: if one cannot be generated.
     """
     return {
+        **api_files((root / API_PAGE).read_text(encoding="utf-8")),
         "docs/cli.md": cli_page(),
         "docs/client-reference.md": client_page(),
         "docs/configuration-reference.md": configuration_page(),

@@ -40,6 +40,8 @@ from streamcanary.model.prometheus_names import metric_name as prometheus_name
 from streamcanary.reload.plan import RELOADABLE_KEYS, RESTART_KEYS
 from streamcanary.settings import Settings
 from streamcanary.telemetry.otlp.log_export import event_name
+from streamcanary.web.api.openapi import openapi_document
+from streamcanary.web.api.table import described_endpoints as api_endpoints
 
 __all__ = [
     "API",
@@ -78,6 +80,7 @@ __all__ = [
     "Timeouts",
     "accepted_parameters",
     "alert_active_expression",
+    "api_endpoints",
     "check",
     "detector_types",
     "event_name",
@@ -87,6 +90,7 @@ __all__ = [
     "format_duration",
     "format_fraction",
     "names",
+    "openapi_document",
     "parser",
     "prometheus_name",
     "source_of",

@@ -41,14 +41,10 @@ from streamcanary.telemetry.providers import Telemetry
 from streamcanary.telemetry.runs.store import RunStore
 from streamcanary.telemetry.series_limit import expected_series
 from streamcanary.transport.name_lookups import NameLookups
-from streamcanary.web.api.alerts import alert_endpoints
-from streamcanary.web.api.canaries import canary_endpoints
 from streamcanary.web.api.endpoints import endpoint_routes
 from streamcanary.web.api.event_feed import EventSource
-from streamcanary.web.api.events import EventHub, event_endpoints
-from streamcanary.web.api.reload import reload_endpoints
-from streamcanary.web.api.runs import run_endpoints
-from streamcanary.web.api.status import status_endpoints
+from streamcanary.web.api.events import EventHub
+from streamcanary.web.api.table import ApiSources, api_endpoints
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import health_routes
 from streamcanary.web.liveness_file import LivenessFile
@@ -186,18 +182,20 @@ async def run_daemon(
         else:
             ConfigMetrics(settings, clock.time())
         events = EventHub(EventSource(statuses, lambda: alerting.status))
-        endpoints = [
-            *status_endpoints(statuses, reloader),
-            *canary_endpoints(statuses, store, statuses, event_id=events.source.event_id),
-            *event_endpoints(events),
-            *run_endpoints(runs, clock),
-            *alert_endpoints(alerting, clock),
-            *reload_endpoints(reloader),
-        ]
+        sources = ApiSources(
+            statuses=statuses,
+            faults=statuses,
+            recorded_runs=store,
+            runs=runs,
+            alerts=alerting,
+            reloads=reloader,
+            events=events,
+            clock=clock,
+        )
         routes = [
             *health_routes(readiness_checks(scheduler, store)),
             *metrics_routes(telemetry.scraper, authorizer),
-            *endpoint_routes(endpoints, authorizer),
+            *endpoint_routes(api_endpoints(sources), authorizer),
         ]
         await shutdown.enter(LivenessFile(settings.web.liveness_file))
         await shutdown.enter(WebServer(settings.web, routes, retry=settings.fleet is None), WEB_STOP_TIMEOUT)

@@ -82,7 +82,7 @@ class EventSource:
 
     def revision(self) -> int:
         """Return the number of the last change."""
-        self.statuses.changed_since(self.statuses.revision)  # notices what time alone has changed
+        self.statuses.changed_since(self.statuses.revision)  # includes what time alone has changed
         return self.statuses.revision
 
     def revision_of(self, event_id: str) -> int | None:
