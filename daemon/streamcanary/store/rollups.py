@@ -34,7 +34,7 @@ KEPT: Final = 35 * 24 * HOUR
 MAX_ROLLUPS: Final = 2_000_000
 """Rollups that are kept, as many as 10,000 canaries need: a clock step can keep them from ageing."""
 
-MAX_PRUNED_PER_CALL: Final = 2_000
+MAX_PRUNED_PER_CALL: Final = 1_000
 """Rollups that one call of :func:`prune_rollups` merges or removes for each reason, at most."""
 
 MAX_DETAILS_BYTES: Final = 64 * 1024
