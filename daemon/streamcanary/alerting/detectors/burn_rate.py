@@ -1,6 +1,7 @@
 """The ``burn_rate`` detector: fires when the error budget of an objective is used up too fast."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from msgspec import Struct
@@ -137,26 +138,22 @@ class BurnRate(BaseDetector):
         With the state of another detector it starts from the beginning; a window of a new length starts empty.
         """
         known = {ring.seconds: ring for ring in state.rings} if isinstance(state, BurnRateState) else {}
-        rings = {}
-        for seconds in sorted({length for window in self.windows for length in (window.long, window.short)}):
-            rings[seconds] = known.get(seconds, Ring(seconds)).add(bad=bad, at=at)
+        rings = {seconds: (known.get(seconds) or Ring(seconds)).add(bad=bad, at=at) for seconds in self._window_lengths}
         counts = {seconds: ring.counts for seconds, ring in rings.items()}
 
-        def reached(window: BurnWindow, seconds: float, fraction: float = 1.0) -> bool:
+        def reached(seconds: float, part: float) -> bool:
             count, total = counts[seconds]
-            return count >= min_count(min(fraction * window.rate * self.error_budget, 1.0), total)
+            return count >= min_count(min(part, 1.0), total)
 
         burning = [
             window
-            for window in self.windows
-            if counts[window.long][1] >= self.min_samples
-            and reached(window, window.long)
-            and reached(window, window.short)
+            for window, part in self._error_parts
+            if counts[window.long][1] >= self.min_samples and reached(window.long, part) and reached(window.short, part)
         ]
         if not firing:
             firing = bool(burning)
         elif not bad and counts[max(counts)][1] >= self.min_samples:
-            firing = any(reached(window, window.short, 0.5) for window in self.windows)
+            firing = any(reached(window.short, part / 2) for window, part in self._error_parts)
         reported = rings[(burning or self.windows)[0].long]
         since = reported.buckets[0].number * reported.bucket_seconds
         return DetectorResult(
@@ -167,6 +164,16 @@ class BurnRate(BaseDetector):
         """Return the state with good samples in place of the bad ones."""
         rings = state.rings if isinstance(state, BurnRateState) else ()
         return BurnRateState(rings=tuple(ring.without_failures() for ring in rings))
+
+    @cached_property
+    def _window_lengths(self) -> tuple[float, ...]:
+        """The lengths of all windows in seconds, in ascending order."""
+        return tuple(sorted({length for window in self.windows for length in (window.long, window.short)}))
+
+    @cached_property
+    def _error_parts(self) -> tuple[tuple[BurnWindow, float], ...]:
+        """Each window with the part of its samples that must be bad."""
+        return tuple((window, window.rate * self.error_budget) for window in self.windows)
 
     def _threshold_errors(self) -> Iterator[ConfigIssue]:
         if self.error_budget <= 0:

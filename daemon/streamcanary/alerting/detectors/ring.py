@@ -15,10 +15,15 @@ class Bucket(Struct, frozen=True, array_like=True):
 
 
 class Ring(Struct, frozen=True, array_like=True):
-    """A window of ``seconds`` as its non-empty buckets, oldest first."""
+    """A window of ``seconds`` as its non-empty buckets, oldest first.
+
+    ``known_counts`` are their sum, so that a sample costs as much in a full window as in an empty one; ``None`` if they
+    have not been added up yet.
+    """
 
     seconds: float
     buckets: tuple[Bucket, ...] = ()
+    known_counts: tuple[int, int] | None = None
 
     @property
     def bucket_seconds(self) -> float:
@@ -28,6 +33,8 @@ class Ring(Struct, frozen=True, array_like=True):
     @property
     def counts(self) -> tuple[int, int]:
         """The number of bad samples and of all samples in the window."""
+        if self.known_counts is not None:
+            return self.known_counts
         good = bad = 0
         for bucket in self.buckets:
             good, bad = good + bucket.good, bad + bucket.bad
@@ -45,14 +52,18 @@ class Ring(Struct, frozen=True, array_like=True):
 
         Buckets with a later time than ``at`` (the clock was set back) are merged into the current one.
         """
-        number, buckets = int(at // self.bucket_seconds), self.buckets
+        number, buckets = int(at // (self.seconds / BUCKETS_PER_WINDOW)), self.buckets
+        all_bad, total = self.counts
         good, bad_count, begin, end = int(not bad), int(bad), 0, len(buckets)
         while end > 0 and buckets[end - 1].number >= number:
             end -= 1
             good, bad_count = good + buckets[end].good, bad_count + buckets[end].bad
         while begin < end and buckets[begin].number <= number - BUCKETS_PER_WINDOW:
+            expired = buckets[begin]
+            all_bad, total = all_bad - expired.bad, total - expired.good - expired.bad
             begin += 1
-        return Ring(self.seconds, (*buckets[begin:end], Bucket(number, good, bad_count)))
+        kept = (*buckets[begin:end], Bucket(number, good, bad_count))
+        return Ring(self.seconds, kept, (all_bad + bad, total + 1))
 
     def without_failures(self) -> "Ring":
         """Return the ring with good samples in place of the bad ones."""

@@ -49,24 +49,12 @@ class WindowScan(NamedTuple):
         """The number of runs of the longest window."""
         return max(count.runs for count in (*self.keep_firing, *(count for alarm in self.alarms for count in alarm)))
 
-    def alarms_until(self, bads: list[int], last: int) -> int:
-        """Return the last run at which an alarm is reached if only good runs follow ``bads[last]``, or ``_NEVER``."""
-        latest = _NEVER
-        for alarm in self.alarms:
-            until = -_NEVER
-            for count in alarm:
-                until = min(until, _reached_until(bads, last, count))
-                if until <= latest:
-                    break
-            else:
-                latest = until
-        return latest
-
     def resolves_from(self, bads: list[int], last: int) -> int:
         """Return the first run at which the detector resolves if only good runs follow ``bads[last]``."""
         latest = bads[last]
-        for count in self.keep_firing:
-            latest = max(latest, _reached_until(bads, last, count))
+        for runs, bad in self.keep_firing:
+            if last >= bad - 1 and (reached := bads[last - bad + 1] + runs - 1) > latest:
+                latest = reached
         return latest + 1
 
     def runs_to_resolve(self) -> int:
@@ -80,6 +68,7 @@ def runs_to_fire(scan: WindowScan, rate: float, autocorrelation: float = 0.0) ->
     if rate >= 1:
         return min(max(count.bad for count in alarm) for alarm in scan.alarms) + scan.hold
     process, random = ErrorProcess(rate, autocorrelation), Random(1)  # noqa: S311 - the same each time, on purpose
+    gap = process.gaps(random)
     waits: list[int] = []
     drawn = simulated_runs = 0
     max_drawn = _MAX_BAD_SAMPLES if _max_firing_share(scan, process) * _MAX_BAD_SAMPLES >= _ENOUGH_REPETITIONS else 0
@@ -89,7 +78,7 @@ def runs_to_fire(scan: WindowScan, rate: float, autocorrelation: float = 0.0) ->
         bads: list[int] = []
         tracker, fired, at = _AlarmTracker(scan), None, 0
         while fired is None and drawn < max_drawn:
-            at += process.gap(random) if bads else process.first_gap(random)
+            at += next(gap) if bads else process.first_gap(random)
             bads.append(at)
             fired = tracker.observe(bads, len(bads) - 1)
             drawn += 1
@@ -108,11 +97,11 @@ def runs_to_fire(scan: WindowScan, rate: float, autocorrelation: float = 0.0) ->
 def pages_per_run(scan: WindowScan, rate: float, autocorrelation: float = 0.0) -> float:
     """Return the mean number of pages a run at a constant error ``rate`` (0 < rate < 1)."""
     process, random = ErrorProcess(rate, autocorrelation), Random(2)  # noqa: S311 - the same each time, on purpose
-    share = _max_firing_share(scan, process)
+    share, gap = _max_firing_share(scan, process), process.gaps(random)
     bads: list[int] = []
     tracker, fired, pages, at = _AlarmTracker(scan), None, 0, 0
     for last in range(_MAX_BAD_SAMPLES if share * _MAX_BAD_SAMPLES >= _MIN_PAGES else 0):
-        at += process.gap(random)
+        at += next(gap)
         if fired is not None and max(scan.resolves_from(bads, last - 1), fired + 1) < at:
             pages, fired = pages + 1, None
             if pages == _ENOUGH_PAGES:
@@ -132,18 +121,30 @@ class _AlarmTracker:
     """Tracks since which run an alarm is reached without interruption."""
 
     def __init__(self, scan: WindowScan) -> None:
-        self._scan = scan
+        self._alarms, self._hold = scan.alarms, scan.hold
         self._since = self._until = _NEVER
 
     def observe(self, bads: list[int], last: int) -> int | None:
-        """Return the run at which the detector fires if only good runs follow ``bads[last]``, or ``None``."""
-        at, until = bads[last], self._scan.alarms_until(bads, last)
+        """Return the run at which the detector fires if only good runs follow ``bads[last]``, or ``None``.
+
+        The innermost loop of all simulations: it gives up an alarm at the first threshold that is not reached now.
+        """
+        at, until = bads[last], _NEVER  # the last run at which an alarm is reached
+        for alarm in self._alarms:
+            alarm_until = -_NEVER
+            for runs, bad in alarm:
+                first = last - bad + 1
+                if first < 0 or (reached := bads[first] + runs - 1) < at or reached <= until:
+                    break
+                alarm_until = min(alarm_until, reached)
+            else:
+                until = alarm_until
         if until < at:
             return None
         if self._until < at - 1:
             self._since = at
         self._until = until
-        fires = max(self._since + self._scan.hold, at)
+        fires = max(self._since + self._hold, at)
         return fires if fires <= until else None
 
 
@@ -178,17 +179,18 @@ def _clump(
     """
     reach, older, first = scan.longest_window, list[int](), -1
     gap = process.gap if window[0] == begin else process.gap_after_good
+    gaps = process.gaps(random)
     bads, before = window, begin - gap(random)
     while first < 0 and len(older) < _MAX_CLUMP_LENGTH:
         begin -= reach
         while before >= begin:
             older.append(before)
-            before -= process.gap(random)
+            before -= next(gaps)
         bads = [*reversed(older), *window]
         first = _clump_begins(scan, bads, begin)
     first = max(first, 0)
     while len(bads) < 2 * _MAX_CLUMP_LENGTH:
-        after = bads[-1] + process.gap(random)
+        after = bads[-1] + next(gaps)
         if scan.resolves_from(bads, len(bads) - 1) < after:
             break
         bads.append(after)
