@@ -90,7 +90,7 @@ def lines_about_learning(lines: list[str]) -> list[str]:
 async def test_a_learned_base_rate_is_printed_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The line has rate, number of runs, upper bound and autocorrelation, and the forecast is at the learned rate."""
     out, err = await check(tmp_path, capsys, {"detector": LEARNS}, rates(0.01))
-    assert ["R learned of chat: 1.07% of 4,000 runs (at most 1.38%), autocorrelation 0.00"] == lines_about_learning(out)
+    assert ["R learned of chat: 1.07% of 4,000 runs (at most 1.38%), no bursts"] == lines_about_learning(out)
     [forecast] = [line for line in out if line.startswith("R  ")]
     assert "at 1.4%" in forecast
     assert [] == err
@@ -171,8 +171,8 @@ async def test_bursts_that_contradict_the_configuration_are_a_warning(
     """An autocorrelation that is written too low is a warning with the line to paste."""
     detector = {"type": "spike", "autocorrelation": 0}
     _, [warning] = await check(tmp_path, capsys, {"detector": detector}, rates(0.02, 0.4))
-    assert warning.startswith("warning: rule R: failures of chat come in bursts: their autocorrelation is 0.4")
-    assert warning.endswith("write detector: {type: spike, autocorrelation: 0.41}")
+    assert warning.startswith("warning: rule R: failures of chat come in bursts: their autocorrelation is up to 0.4")
+    assert warning.endswith("write detector: {type: spike, autocorrelation: 0.49}")
 
 
 async def test_learned_times_are_printed_with_a_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

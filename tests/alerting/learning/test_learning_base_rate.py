@@ -86,10 +86,19 @@ def test_too_few_samples_teach_nothing() -> None:
 
 @pytest.mark.parametrize("autocorrelation", [0.0, 0.2, 0.4])
 def test_the_autocorrelation_is_learned(autocorrelation: float) -> None:
-    """The autocorrelation of neighbours is found to 0.05 in a week of runs, in the mean of ten weeks."""
+    """The autocorrelation of neighbours is found to 0.05 in a week of runs, and seldom underestimated."""
     found = [learn(bursty_samples(0.03, autocorrelation, WEEK, seed)).autocorrelation for seed in range(10)]
 
     assert mean(found) == pytest.approx(autocorrelation, abs=0.05)
+    assert sum(each >= autocorrelation - 0.01 for each in found) >= 8
+
+
+def test_independent_failures_are_no_bursts() -> None:
+    """Chance pairs of independent failures teach no bursts, so that they delay no alert."""
+    found = [learn(bursty_samples(0.02, 0.0, WEEK, seed)).autocorrelation for seed in range(20)]
+
+    assert sum(each == 0 for each in found) >= 18
+    assert max(found) < 0.06
 
 
 def test_few_errors_say_little_about_their_autocorrelation() -> None:
@@ -98,12 +107,12 @@ def test_few_errors_say_little_about_their_autocorrelation() -> None:
     twice = FailureSeries([False] * 500 + [True, True] + [False] * 500)
 
     assert estimate_autocorrelation(FailureSeries()) == PRIOR_AUTOCORRELATION
-    assert estimate_autocorrelation(alone) == pytest.approx(0.009, abs=0.001)
-    assert estimate_autocorrelation(twice) == pytest.approx(0.163, abs=0.001)
+    assert estimate_autocorrelation(alone) == PRIOR_AUTOCORRELATION
+    assert estimate_autocorrelation(twice) == pytest.approx(0.3, abs=0.15)
 
 
 def test_long_bursts_are_incidents() -> None:
-    """No autocorrelation over a half is learned."""
+    """No autocorrelation over 0.6 is learned."""
     assert estimate_autocorrelation(FailureSeries(bursty_samples(0.02, 0.9, WEEK))) == MAX_AUTOCORRELATION
 
 

@@ -9,6 +9,7 @@ fires again within a day of its resolve, that number was too low for the error r
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -196,6 +197,18 @@ def cusum_for(
     longest = max(threshold, int(_LONGEST_RESOLVE / interval))
     repeated = (min(threshold * speedup * 2**doublings, longest) for doublings in range(1, _DOUBLINGS + 1))
     return Cusum(step, threshold, resolve_step, (threshold, *repeated))
+
+
+def highest_possible(autocorrelation: float, cusum: Callable[[float], Cusum]) -> float:
+    """Return ``autocorrelation``, or if ``cusum`` finds no threshold for it, the highest for which it finds one."""
+    while autocorrelation > 0:
+        try:
+            cusum(autocorrelation)
+        except ValueError:
+            autocorrelation = max(0.0, round(autocorrelation - 0.05, 12))
+        else:
+            break
+    return autocorrelation
 
 
 @lru_cache(maxsize=4096)

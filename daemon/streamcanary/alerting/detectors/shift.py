@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 from streamcanary.alerting.detectors.base import BaseDetector, SampleStream
-from streamcanary.alerting.detectors.cusum import Cusum, cusum_for
+from streamcanary.alerting.detectors.cusum import Cusum, cusum_for, highest_possible
 from streamcanary.alerting.detectors.false_pages import FalsePages, FalsePagesText
 from streamcanary.alerting.learning.baseline import fraction_above
 from streamcanary.model.config_types.config_issue import ConfigIssue
@@ -106,10 +106,14 @@ class Shift(BaseDetector):
         worse = fraction_above(stream.quantiles, self.worse)
         return normal, min(max(worse, min_worse_part(normal)), _MAX_WORSE_PART)
 
-    @staticmethod
-    def autocorrelation_of(stream: SampleStream) -> float:
-        """Return the autocorrelation of answers above the limit: as learned, or a default."""
-        return _TYPICAL_AUTOCORRELATION if stream.autocorrelation is None else stream.autocorrelation
+    def autocorrelation_of(self, stream: SampleStream) -> float:
+        """Return the autocorrelation of answers above the limit: as learned, or a default.
+
+        If no threshold satisfies ``false_pages`` with the learned one, it is the highest with which one does.
+        """
+        if stream.autocorrelation is None:
+            return _TYPICAL_AUTOCORRELATION
+        return highest_possible(stream.autocorrelation, lambda each: self._cusum(stream, each))
 
     def smallest_factor(self, stream: SampleStream) -> float:
         """Return the smallest factor, from ``worse`` on, that the values of ``stream`` allow to recognise."""
@@ -136,8 +140,10 @@ class Shift(BaseDetector):
         Raises:
             ValueError: if no threshold satisfies ``false_pages``; the message says what to change.
         """
+        return self._cusum(stream, self.autocorrelation_of(stream))
+
+    def _cusum(self, stream: SampleStream, autocorrelation: float) -> Cusum:
         normal, worse = self.parts(stream)
-        autocorrelation = self.autocorrelation_of(stream)
         false_interval = self.false_pages.mean_interval / stream.share
         return cusum_for(normal, worse, stream.interval, false_interval, autocorrelation)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BeforeValidator, WithJsonSchema, model_validator
 
 from streamcanary.alerting.detectors.base import BaseDetector, SampleStream
-from streamcanary.alerting.detectors.cusum import Cusum, cusum_for, cusum_step
+from streamcanary.alerting.detectors.cusum import Cusum, cusum_for, cusum_step, highest_possible
 from streamcanary.alerting.detectors.false_pages import FalsePages, FalsePagesText
 from streamcanary.alerting.learning.baseline import MIN_LEARNED_RATE, PRIOR_AUTOCORRELATION
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
@@ -155,16 +155,11 @@ class Spike(BaseDetector):
             return self.autocorrelation
         if stream.autocorrelation is None:
             return PRIOR_AUTOCORRELATION
-        learned = min(stream.autocorrelation, MAX_AUTOCORRELATION)
         normal, bursty_rate = self.normal_of(stream), self._bursty_rate(stream)
-        while learned > 0:
-            try:
-                self.cusum(stream, normal, learned, bursty_rate)
-            except ValueError:
-                learned = max(0.0, round(learned - 0.05, 12))
-            else:
-                break
-        return learned
+        return highest_possible(
+            min(stream.autocorrelation, MAX_AUTOCORRELATION),
+            lambda each: self.cusum(stream, normal, each, bursty_rate),
+        )
 
     def config_error(self, stream: SampleStream) -> ConfigIssue | None:
         """Return an error if no threshold satisfies ``false_pages``, at ``max_normal`` if the base rate is learned."""

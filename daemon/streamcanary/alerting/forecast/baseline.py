@@ -92,7 +92,7 @@ class RuleBaseline(NamedTuple):
         ):
             return None
         return (
-            f"rule {self.name}: failures of {self.value.subject} come in bursts: their autocorrelation is "
+            f"rule {self.name}: failures of {self.value.subject} come in bursts: their autocorrelation is up to "
             f"{observed.autocorrelation:.2f}, not {written:g}; write "
             f"{_detector_line(detector, autocorrelation=f'{observed.usable_autocorrelation:g}')}"
         )

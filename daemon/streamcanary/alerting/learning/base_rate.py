@@ -7,16 +7,17 @@ All functions are pure. The steps, and why the estimate is robust:
    autocorrelation, both are estimated again until they do not change.
 2. What a CUSUM against a high rate overlooks, such as a day at 8 %, is left out in blocks: those that have far more bad
    samples than the median of all blocks (the filter of Hampel, *The influence curve*, JASA 69, 1974).
-3. The autocorrelation is that of a Markov chain with two states, estimated by the fraction of bad samples after bad
-   ones, drawn towards a prior by as much as there are few of them, with a standard error added; or by the variance of
-   counts, if that is higher.
+3. The autocorrelation is that of a Markov chain with two states, by the fraction of bad samples after bad ones, or, if
+   counts vary more than that explains, by their variance. It is an upper bound (one-sided, 95 %) wherever bursts are
+   more probable than a coincidence of independent samples, and else 0: with too low a value, long bursts would fire far
+   more often than promised; with one that chance pairs raise, every outage would be detected later.
 4. The upper bound is that of Wilson (*Probable inference*, JASA 22, 1927; one-sided, 95 %) for the number of
    independent samples that would say as much as these: ``n (1 - r) / (1 + r)`` with an autocorrelation of ``r``.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from statistics import median, variance
+from statistics import NormalDist, fmean, median, variance
 from typing import Final
 
 from streamcanary.alerting.learning.baseline import PRIOR_AUTOCORRELATION, LearnedRate, round_up
@@ -25,11 +26,14 @@ from streamcanary.alerting.learning.failure_series import FailureSeries
 MIN_SAMPLES: Final = 200
 """Samples outside incidents below which nothing is learned: none bad of 200 still allows a rate of 1.3 %."""
 
-MAX_AUTOCORRELATION: Final = 0.5
+MAX_AUTOCORRELATION: Final = 0.6
 """No autocorrelation over this is learned: longer bursts are incidents, and must fire."""
 
-_PRIOR_WEIGHT = 10.0  # bad samples that say as much as the prior
-_CLUSTER = 32  # samples; about as many as a detector needs to fire
+_PRIOR_WEIGHT = 10.0  # bad samples
+_BURSTS_PRIOR = 0.1  # probability that failures are not independent, before any is seen
+_CONFIDENCE = 0.95  # of the bound of the autocorrelation
+_CLUSTERS = 32, 128  # samples: small ones show short bursts with more certainty, large ones show longer bursts
+_MAX_LOG_DISPERSION = math.log(100)
 _MIN_CLUSTERS = 30
 _MIN_BAD = 20  # samples; the variance of fewer is chance
 _START_RATE = 0.02
@@ -49,14 +53,20 @@ def estimate_base_rate(
     max_rate: float = 0.05,
     min_samples: int = MIN_SAMPLES,
     max_autocorrelation: float = MAX_AUTOCORRELATION,
+    first_autocorrelation: float = PRIOR_AUTOCORRELATION,
 ) -> LearnedRate | None:
     """Return the base rate of ``series``; ``None`` if there are fewer than ``min_samples`` outside incidents.
 
     ``cusum`` is called with rates up to ``max_rate`` only. If more than half of the samples are in incidents, failing
     is what the series normally does: then all samples count. Their autocorrelation is that of the incidents, and not
     learned: after an outage in a young history it would delay each later alert.
+
+    The rounds begin with ``first_autocorrelation``. Begun low, they take for an incident what may be a burst; begun
+    high, the reverse. Where both are consistent with the samples, the estimate is the one that is nearer.
     """
-    rate, autocorrelation = min(_START_RATE, max_rate), PRIOR_AUTOCORRELATION
+    if series.total < min_samples:
+        return None
+    rate, autocorrelation = min(_START_RATE, max_rate), first_autocorrelation
     normal, estimated = series, autocorrelation
     for _ in range(_MAX_ROUNDS):
         normal = series.without_incidents(*cusum(rate, autocorrelation))
@@ -64,7 +74,7 @@ def estimate_base_rate(
         before = rate, autocorrelation
         estimated = PRIOR_AUTOCORRELATION if normal is series else estimate_autocorrelation(normal, max_autocorrelation)
         # rounded, so that the rounds end, and that few thresholds are computed
-        autocorrelation = round(estimated * 20) / 20
+        autocorrelation = min(round(estimated * 50) / 50, max_autocorrelation)
         rate = min(round_up(upper_bound(normal.bad, normal.total, autocorrelation)), max_rate)
         if before == (rate, autocorrelation):
             break
@@ -80,52 +90,106 @@ def estimate_base_rate(
 
 
 def estimate_autocorrelation(series: FailureSeries, highest: float = MAX_AUTOCORRELATION) -> float:
-    """Return the lag-1 autocorrelation of ``series``, from 0 to ``highest``.
+    """Return the upper confidence bound of the lag-1 autocorrelation of ``series``, from 0 to ``highest``.
 
-    In a Markov chain with the rate ``p`` a bad sample follows a bad one with the probability ``p + r (1 - p)``. Bad
-    samples that come close to each other without being neighbours cluster, too: of two estimates, by neighbours and by
-    the variance of counts, it is the higher. The first has a standard error added, as too low a value means more false
-    pages than promised: the prior alone would hide the bursts of a canary that seldom fails.
+    It is that of neighbours. Bad samples that come close to each other without being neighbours cluster, too: if counts
+    vary more than the neighbours explain, it is that of the variance of counts.
     """
-    if not series.total or series.bad == series.total:
+    if not series.bad or series.bad == series.total:
         return PRIOR_AUTOCORRELATION
     rate = series.bad / series.total
-    by_repeats = autocorrelation_of_repeats(rate, series.repeats, series.followed)
-    return min(max(0.0, by_repeats, _clustering(series, rate)), highest)
+    of_neighbours = max(0.0, autocorrelation_of_repeats(rate, series.repeats, series.followed))
+    of_counts = (_of_counts(series, rate, of_neighbours, size) for size in _CLUSTERS)
+    return min(max(of_neighbours, *of_counts), highest)
 
 
 def autocorrelation_of_repeats(rate: float, repeats: int, followed: int) -> float:
-    """Return the autocorrelation of samples bad at ``rate`` (below 1) if bad ones follow ``repeats`` of the bad ones.
+    """Return the bound of the autocorrelation of the Markov chain if bad samples follow ``repeats`` of the bad ones.
 
-    ``followed`` is the number of bad samples that have a sample after them. A standard error is added.
+    ``rate`` is the part of the samples that are bad, and ``followed`` the number of bad samples that have a sample
+    after them.
+
+    In a chain with an autocorrelation of ``r`` that is a part ``rate + r (1 - rate)`` of them: the ``rate`` itself if
+    they are independent. If not, it has a beta distribution, as after some bad samples that were not followed by
+    another. They are up to ten, because a single pair teaches little, and fewer, the more bad samples there are.
     """
-    prior = rate + PRIOR_AUTOCORRELATION * (1 - rate)
-    count = followed + _PRIOR_WEIGHT
-    part = (repeats + _PRIOR_WEIGHT * prior) / count
-    part += math.sqrt(part * (1 - part) / count)
-    return (part - rate) / (1 - rate)
+    if not 0 < rate < 1:
+        return PRIOR_AUTOCORRELATION
+    alone = _PRIOR_WEIGHT**3 / (_PRIOR_WEIGHT + followed) ** 2
+    count = followed + alone
+    independent = repeats * math.log(rate) + (followed - repeats) * math.log1p(-rate)
+    bursty = math.lgamma(repeats + 1) + math.lgamma(count - repeats + 1) - math.lgamma(count + 2)
+    deviations = _deviations(bursty + math.log(alone + 1) - independent)
+    return 0.0 if deviations is None else (_wilson(repeats, count, deviations) - rate) / (1 - rate)
 
 
-def _clustering(series: FailureSeries, rate: float) -> float:
-    """Return the autocorrelation of the Markov chain whose counts vary as those of ``series`` do, less one deviation.
+def _of_counts(series: FailureSeries, rate: float, of_neighbours: float, size: int) -> float:
+    """Return the bound of the autocorrelation of the Markov chain whose counts vary as those of ``series`` do.
 
-    The variance of counts is ``(1 + r) / (1 - r)`` times that of independent samples.
+    Counts are those of ``size`` samples. It is 0 if that of neighbours explains how much they vary. The dispersion
+    of counts, their variance compared with that of independent samples, is estimated as a logarithm, with the
+    standard error that follows from their kurtosis.
     """
-    counts = [block.bad for block in series.blocks(_CLUSTER)]
+    counts = [block.bad for block in series.blocks(size)]
     if len(counts) < _MIN_CLUSTERS or series.bad < _MIN_BAD:
         return 0.0
-    dispersion = variance(counts) / (_CLUSTER * rate * (1 - rate))
-    deviation = 2 * dispersion / (dispersion + 1) ** 2 * math.sqrt(2 / len(counts))
-    return (dispersion - 1) / (dispersion + 1) - deviation
+    middle, spread = fmean(counts), variance(counts)
+    if spread <= 0:
+        return 0.0
+    kurtosis = fmean((count - middle) ** 4 for count in counts) / spread**2
+    error = math.sqrt(max(kurtosis - 1, 2.0) / len(counts))
+    found = math.log(spread / (size * rate * (1 - rate)))
+    explained = math.log(_dispersion(of_neighbours, size))
+    clustered = NormalDist(found, error)
+    bursty = (clustered.cdf(explained + _MAX_LOG_DISPERSION) - clustered.cdf(explained)) / _MAX_LOG_DISPERSION
+    as_explained = clustered.pdf(explained) if found > explained else clustered.pdf(found)
+    if bursty <= 0:
+        return 0.0
+    deviations = _deviations(math.log(bursty / as_explained) if as_explained else math.inf)
+    return 0.0 if deviations is None else _autocorrelation_of_dispersion(math.exp(found + deviations * error), size)
+
+
+def _dispersion(autocorrelation: float, size: int) -> float:
+    """Return the dispersion of counts of ``size`` samples of a chain."""
+    r = autocorrelation
+    return (1 + r) / (1 - r) - 2 * r * (1 - r**size) / (size * (1 - r) ** 2)
+
+
+def _autocorrelation_of_dispersion(dispersion: float, size: int) -> float:
+    """Return the autocorrelation of the chain whose counts have this ``dispersion``; the inverse of the former."""
+    low, high = 0.0, 1 - 1e-4
+    while high - low > 1e-4:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _dispersion(middle, size) < dispersion else (low, middle)
+    return low
+
+
+def _deviations(log_evidence: float) -> float | None:
+    """Return how many standard deviations the bound is above the estimate; ``None`` if samples may be independent.
+
+    ``log_evidence`` is the logarithm of the likelihood of bursts, relative to that of independence. The bound is the
+    quantile of the posterior distribution, in which independence has a part of its own: a chance coincidence of few
+    bad samples delays no alert, and where there are bursts, they are not underestimated.
+    """
+    evidence = log_evidence + math.log(_BURSTS_PRIOR / (1 - _BURSTS_PRIOR))
+    independent = 1 / (1 + math.exp(min(evidence, 700)))
+    if independent >= _CONFIDENCE:
+        return None
+    return NormalDist().inv_cdf((_CONFIDENCE - independent) / (1 - independent))
 
 
 def upper_bound(bad: float, total: float, autocorrelation: float = 0.0) -> float:
     """Return the upper confidence bound of a rate (one-sided, 95 %) after ``bad`` of ``total`` samples; 1 for none."""
     if total <= 0:
         return 1.0
-    rate, size = bad / total, total * (1 - autocorrelation) / (1 + autocorrelation)
-    squared = _Z * _Z / size
-    deviation = math.sqrt(rate * (1 - rate) * squared + squared * squared / 4)
+    independent = (1 - autocorrelation) / (1 + autocorrelation)
+    return _wilson(bad * independent, total * independent, _Z)
+
+
+def _wilson(bad: float, total: float, deviations: float) -> float:
+    """Return the bound of Wilson, so many standard ``deviations`` above the rate ``bad / total``."""
+    rate, squared = bad / total, deviations * deviations / total
+    deviation = math.copysign(math.sqrt(rate * (1 - rate) * squared + squared * squared / 4), deviations)
     return min(1.0, (rate + squared / 2 + deviation) / (1 + squared))
 
 

@@ -39,8 +39,8 @@ def round_up(rate: float) -> float:
 class LearnedRate(Struct, frozen=True, kw_only=True, tag_field="type", tag="rate", omit_defaults=True):
     """The base rate of a binding: ``bad`` of ``total`` samples outside incidents; ``in_incidents`` more were in some.
 
-    ``upper_bound`` is the upper confidence bound of the rate (one-sided, 95 %), ``autocorrelation`` that of neighbours
-    (0 to 0.5). ``learned_at`` is when, in seconds since the epoch.
+    ``upper_bound`` is the upper confidence bound of the rate (one-sided, 95 %), ``autocorrelation`` that of the lag-1
+    autocorrelation (the same, 0 to less than 1). ``learned_at`` is when, in seconds since the epoch.
     """
 
     bad: int

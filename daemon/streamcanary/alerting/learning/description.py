@@ -5,9 +5,11 @@ from streamcanary.alerting.measures import Measure
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction
 
+_FEW_BAD = 30  # bad samples; with fewer, the autocorrelation of bursts is often underestimated
+
 
 def describe_baseline(measure: Measure, baseline: LearnedBaseline) -> str:
-    """Return what was learned about ``measure``: ``1.3% of 5,760 runs (at most 1.8%), autocorrelation 0.12``."""
+    """Return what was learned about ``measure``: ``1.3% of 5,760 runs (at most 1.8%), no bursts``."""
     if isinstance(baseline, LearnedRate):
         return f"{_describe_rate(baseline)}, {_describe_bursts(baseline)}"
     limits = [limit for limits in baseline.limits.values() for limit in limits]
@@ -26,7 +28,10 @@ def _describe_rate(rate: LearnedRate) -> str:
 
 
 def _describe_bursts(rate: LearnedRate) -> str:
-    return f"autocorrelation {rate.autocorrelation:.2f}"
+    if not rate.autocorrelation:
+        return "no bursts"
+    few = f" (only {rate.bad} failures: more false pages are possible)" if rate.bad < _FEW_BAD else ""
+    return f"autocorrelation at most {rate.autocorrelation:.2f}{few}"
 
 
 def _format_limit(measure: Measure, limit: float) -> str:

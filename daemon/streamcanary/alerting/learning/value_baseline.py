@@ -35,7 +35,7 @@ the first evaluation after a day finds enough of them."""
 MAX_EXCEEDANCE: Final = 0.25
 """The highest part of the values above the limit that a detector is given as normal."""
 
-MAX_AUTOCORRELATION: Final = 0.9
+MAX_AUTOCORRELATION: Final = 0.98
 """The highest autocorrelation of slow answers that is learned: unlike failures, they come in long bursts."""
 
 DAYS_WITH_BLOCKS = 3.0  # from then on, a block of a quarter of the day is one of a day
@@ -114,7 +114,11 @@ def estimate_values(
     learned = LearnedValues(limits=limits, days=days)
     ratios = series.ratios(learned)
     rate = estimate_base_rate(
-        FailureSeries(ratio > 1 for ratio in ratios), cusum, MAX_EXCEEDANCE, max_autocorrelation=MAX_AUTOCORRELATION
+        FailureSeries(ratio > 1 for ratio in ratios),
+        cusum,
+        MAX_EXCEEDANCE,
+        max_autocorrelation=MAX_AUTOCORRELATION,
+        first_autocorrelation=MAX_AUTOCORRELATION,
     )
     if rate is None:
         return None
