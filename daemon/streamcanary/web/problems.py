@@ -57,7 +57,8 @@ async def http_problem(request: Request, error: Exception) -> Response:
     if status == HTTPStatus.NOT_FOUND:
         detail = f"there is no {path}; GET /api/openapi.json lists what there is"
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{path} does not accept {method}; use {(headers or {}).get('Allow', 'another method')}"
+        allowed = ", ".join(sorted((headers or {}).get("Allow", "").split(", ")))
+        detail = f"{path} does not accept {method}; use {allowed}"
     elif isinstance(error, HTTPException):
         detail = error.detail
     else:
