@@ -44,7 +44,7 @@ def incident(rule: str = "Errors", subject: str = "openai-0", **changes: Any) ->
         subject=subject,
         canary=None if about_daemon else subject,
         opened=NOON,
-        **{**values, **{name: changes.pop(name) for name in ("labels", "scope") if name in changes}},
+        **values | {name: changes.pop(name) for name in ("labels", "scope") if name in changes},
     )
     return OpenIncident(incident=found, annotations={"summary": summary} if summary else {}, **changes)
 

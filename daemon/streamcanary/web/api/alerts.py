@@ -142,7 +142,6 @@ def alert_endpoints(alerts: Alerts, clock: Clock) -> list[Endpoint]:
             body=SilenceRequest,
             result=SilenceDocument,
             success=201,
-            problems=(413, 415),
         ),
         Endpoint(
             method="DELETE",

@@ -79,8 +79,7 @@ class CanaryFaults(Protocol):
 
 _Text = Annotated[str, Meta(max_length=_MAX_TEXT)]
 _Cursor = Annotated[
-    Annotated[str, Meta(max_length=MAX_LENGTH)] | None,
-    Meta(description="`next` of the page before, with the same other parameters."),
+    str, Meta(max_length=MAX_LENGTH, description="`next` of the page before, with the same other parameters.")
 ]
 
 
@@ -94,7 +93,7 @@ class CanariesQuery(Struct, frozen=True, kw_only=True):
     ] = ()
     state: Annotated[tuple[CanaryState, ...], Meta(max_length=10, description="Canaries in these states.")] = ()
     q: Annotated[_Text, Meta(description="Canaries whose name, target or model contains this text.")] = ""
-    cursor: _Cursor = None
+    cursor: _Cursor = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="Canaries in one page.")] = 100
 
 
@@ -114,7 +113,7 @@ class RunsQuery(Struct, frozen=True, kw_only=True):
     """The filters of the recorded runs of a canary."""
 
     outcome: Annotated[tuple[OutcomeKind, ...], Meta(max_length=10, description="Runs with these outcomes.")] = ()
-    cursor: _Cursor = None
+    cursor: _Cursor = ""
     limit: Annotated[int, Meta(ge=1, le=500, description="Runs in one page.")] = 50
 
 
@@ -136,7 +135,7 @@ def canary_endpoints(
 
     async def list_canaries(request: Request) -> Response:
         query = read_query(request, CanariesQuery)
-        last = "" if query.cursor is None else decode_text_cursor(_CANARIES, query.cursor)
+        last = decode_text_cursor(_CANARIES, query.cursor) if query.cursor else ""
         labels = [(name, value) for name, _, value in (label.partition(":") for label in query.label)]
         matching = [status for status in statuses.statuses() if _passes(status, query, labels)]
         rest = (status for status in matching if status.name > last)
@@ -168,7 +167,7 @@ def canary_endpoints(
             return _unknown_canary(request)
         query = read_query(request, RunsQuery)
         pages = f"runs of {name}"[:_MAX_TEXT]
-        before = None if query.cursor is None else decode_number_cursor(pages, query.cursor)
+        before = decode_number_cursor(pages, query.cursor) if query.cursor else None
         try:
             found, next_row = await runs.runs_of(name, before=before, limit=query.limit, kinds=query.outcome)
         except StoreFailing as error:

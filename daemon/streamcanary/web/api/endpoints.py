@@ -26,7 +26,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     ``summary`` says in one line what it does, ``description`` more. ``path_parameters`` are the parameters of ``path``
     with their meaning, ``query`` is the struct of the query parameters, ``body`` the model of the request body.
     ``result`` is the type of the response, ``None`` if it is empty, with the status ``success``. ``problems`` are the
-    statuses of errors besides 400, 401 and 421, which each endpoint has.
+    statuses of errors besides those that each endpoint has, such as 400, or each ``POST``, such as 415.
     """
 
     method: Literal["GET", "POST", "DELETE"]

@@ -21,6 +21,7 @@ _COMPONENTS: Final = "#/components/schemas/{name}"
 _BODY_COMPONENTS: Final = "#/components/schemas/{model}"
 _BOUNDS: Final = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _COMMON_PROBLEMS: Final = (400, 401, 403, 421, 503)
+_BODY_PROBLEMS: Final = (413, 415)
 _LITERAL = re.compile(r"``([^`]*)``")
 _ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")
 _INFO: Final = {
@@ -81,8 +82,12 @@ def _components(endpoints: Sequence[Endpoint]) -> dict[str, Schema]:
 
 def _problem_responses(endpoints: Sequence[Endpoint]) -> dict[str, Schema]:
     content = {MEDIA_TYPE: {"schema": {"$ref": _COMPONENTS.format(name=Problem.__name__)}}}
-    statuses = sorted({*_COMMON_PROBLEMS, *(status for endpoint in endpoints for status in endpoint.problems)})
+    statuses = sorted(set().union(*map(_problems_of, endpoints)))
     return {HTTPStatus(each).name: {"description": HTTPStatus(each).phrase, "content": content} for each in statuses}
+
+
+def _problems_of(endpoint: Endpoint) -> set[int]:
+    return {*_COMMON_PROBLEMS, *endpoint.problems, *(_BODY_PROBLEMS if endpoint.method == "POST" else ())}
 
 
 def _operation(endpoint: Endpoint) -> Schema:
@@ -103,7 +108,7 @@ def _operation(endpoint: Endpoint) -> Schema:
     if endpoint.body is not None:
         schema = {"$ref": _COMPONENTS.format(name=endpoint.body.__name__)}
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema}}}
-    problems = sorted({*_COMMON_PROBLEMS, *endpoint.problems})
+    problems = sorted(_problems_of(endpoint))
     operation["responses"] = {
         str(endpoint.success): success,
         **{str(status): {"$ref": f"#/components/responses/{HTTPStatus(status).name}"} for status in problems},
@@ -133,7 +138,7 @@ def _query_parameters(query: type[Struct]) -> list[Schema]:
     for field in msgspec.structs.fields(query):
         schema = _inline_schema(hints[field.name])
         parameter = {"name": field.name, "in": "query", "description": schema.pop("description", ""), "schema": schema}
-        if field.default not in (NODEFAULT, None, "", ()):
+        if field.default not in (NODEFAULT, "", (), 0):
             schema["default"] = field.default
         if field.name in repeatable:
             parameter |= {"style": "form", "explode": True}
@@ -142,13 +147,9 @@ def _query_parameters(query: type[Struct]) -> list[Schema]:
 
 
 def _inline_schema(kind: Any) -> Schema:
-    """Return the schema of a parameter, without references and without ``null``."""
+    """Return the schema of a parameter, without references."""
     ((schema,), components) = msgspec.json.schema_components([kind], ref_template=_COMPONENTS)
-    schema = dict(_inlined(schema, components))
-    if "anyOf" in schema:
-        (given,) = (each for each in schema.pop("anyOf") if each != {"type": "null"})
-        schema |= given
-    return schema
+    return dict(_inlined(schema, components))
 
 
 def _inlined(value: Any, components: dict[str, Schema]) -> Any:

@@ -16,6 +16,8 @@ Q = TypeVar("Q", bound=Struct)
 def read_query(request: Request, query: type[Q]) -> Q:
     """Return the query parameters of ``request``; those that are tuples in ``query`` may be given several times.
 
+    The fields of ``query`` must not be ``None``: the text ``null`` would be that.
+
     Raises:
         ValueError: if a parameter is unknown, invalid, or given twice.
     """

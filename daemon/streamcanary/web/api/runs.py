@@ -51,15 +51,13 @@ _Text = Annotated[str, Meta(max_length=200)]
 class KeptRunsQuery(Struct, frozen=True, kw_only=True):
     """The filters of kept runs."""
 
-    canary: Annotated[_Text | None, Meta(description="Runs of this canary.")] = None
+    canary: Annotated[_Text, Meta(description="Runs of this canary.")] = ""
     outcome: Annotated[_Text, Meta(description="Runs with these outcomes, separated by commas; not `skipped`.")] = ""
     since: Annotated[
-        _Text | None, Meta(description="Runs that ended since: a time of RFC 3339, or a duration such as `1h`.")
-    ] = None
+        _Text, Meta(description="Runs that ended since: a time of RFC 3339, or a duration such as `1h`.")
+    ] = ""
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE, description="Runs in one page.")] = _DEFAULT_PAGE
-    before: Annotated[
-        Annotated[int, Meta(ge=1, le=2**63 - 1)] | None, Meta(description="`next` of the page before.")
-    ] = None
+    before: Annotated[int, Meta(ge=1, le=2**63 - 1, description="`next` of the page before.")] = 0
 
 
 def run_endpoints(runs: Runs, clock: Clock) -> list[Endpoint]:
@@ -68,10 +66,10 @@ def run_endpoints(runs: Runs, clock: Clock) -> list[Endpoint]:
     async def list_runs(request: Request) -> Response:
         query = read_query(request, KeptRunsQuery)
         page = runs.list_runs(
-            canary=query.canary,
+            canary=query.canary or None,
             outcomes=_outcomes(query.outcome),
             since=_since(query.since, clock.time()),
-            before=query.before,
+            before=query.before or None,
             limit=query.limit,
         )
         return json_response(page)
