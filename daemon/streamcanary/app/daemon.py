@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 
 from streamcanary.alerting.service.heartbeat import HeartbeatTask
 from streamcanary.alerting.service.service import AlertingService
-from streamcanary.app.callbacks import DaemonCallbacks
+from streamcanary.app.callbacks import DaemonCallbacks, RunningDaemon
 from streamcanary.app.event_logs import log_outcome, transition_callback
 from streamcanary.app.reloadable_parts import ReloadableParts, check_file_descriptors, max_concurrent_runs
 from streamcanary.app.shutdown import (
@@ -198,11 +198,17 @@ async def run_daemon(
             *endpoint_routes(api_endpoints(sources), authorizer),
         ]
         await shutdown.enter(LivenessFile(settings.web.liveness_file))
-        await shutdown.enter(WebServer(settings.web, routes, retry=settings.fleet is None), WEB_STOP_TIMEOUT)
+        web_server = await shutdown.enter(
+            WebServer(settings.web, routes, retry=settings.fleet is None), WEB_STOP_TIMEOUT
+        )
         await shutdown.enter(events)  # its streams end before the server does
         if reloader is not None:
             await shutdown.enter(reloader)
         _log.info("daemon started", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
+        if callbacks.on_started is not None:
+            callbacks.on_started(
+                RunningDaemon(statuses=statuses, alerts=lambda: alerting.status, address=lambda: web_server.address)
+            )
         if callbacks.on_ready is not None:
             callbacks.on_ready()
         await stop.wait()

@@ -5,6 +5,7 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 _log = logging.getLogger(__name__)
@@ -16,10 +17,11 @@ class ExitDeadline:
     """A thread that ends the process with ``os._exit`` at the deadline, once there is one.
 
     An interpreter waits for its threads before it exits, without a limit. What has to be durable is durable earlier:
-    the store commits before anything else is done with a result.
+    the store commits before anything else is done with a result. ``before_exit`` is called at the deadline.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before_exit: Callable[[], None] = lambda: None) -> None:
+        self._before_exit = before_exit
         self._deadline: float | None = None  # monotonic seconds
         self._code = 1
         # A signal handler may write to a pipe; the locks of the module threading could be held by the interrupted code.
@@ -46,6 +48,7 @@ class ExitDeadline:
                 self._exit()
 
     def _exit(self) -> None:
+        self._before_exit()
         names = sorted(thread.name for thread in threading.enumerate() if not thread.daemon)
         report = threading.Thread(
             target=_log.warning,

@@ -30,17 +30,21 @@ class StopRequest:
 
     ``event`` is set by the first SIGTERM or SIGINT. From then on the process has 8.8 s to end: after these it exits
     with code 1, even if the event loop is blocked. A second signal exits at once, with code 130. SIGHUP calls
-    ``on_hangup``; without it, SIGHUP stops as SIGTERM does.
+    ``on_hangup``; without it, SIGHUP stops as SIGTERM does. ``before_exit`` is called before the process exits without
+    the end of its interpreter, in a signal handler or another thread.
     """
 
-    def __init__(self, on_hangup: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, on_hangup: Callable[[], None] | None = None, before_exit: Callable[[], None] = lambda: None
+    ) -> None:
         import asyncio  # importing it takes longer than everything before the first signal handlers are set
 
         from streamcanary.cli.exit_deadline import ExitDeadline
 
         self.event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._deadline = ExitDeadline()
+        self._deadline = ExitDeadline(before_exit)
+        self._before_exit = before_exit
         self._has_signal = False
         for number in (signal.SIGTERM, signal.SIGINT):
             # Not a handler of the event loop: it would not be called while the loop is blocked.
@@ -56,6 +60,7 @@ class StopRequest:
 
     def _on_signal(self, *_: object) -> None:
         if self._has_signal:
+            self._before_exit()
             os._exit(130)
         self._has_signal = True
         self._deadline.limit(_SHUTDOWN_DEADLINE, 1)
@@ -63,6 +68,8 @@ class StopRequest:
             self._loop.call_soon_threadsafe(self.event.set)
 
 
-def stop_on_signal(on_hangup: Callable[[], None] | None = None) -> StopRequest:
+def stop_on_signal(
+    on_hangup: Callable[[], None] | None = None, before_exit: Callable[[], None] = lambda: None
+) -> StopRequest:
     """Return a request to stop, which SIGTERM or SIGINT makes, and SIGHUP unless there is ``on_hangup``."""
-    return StopRequest(on_hangup)
+    return StopRequest(on_hangup, before_exit)

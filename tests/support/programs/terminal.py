@@ -48,10 +48,10 @@ class Terminal:
         """Whether the cursor is visible."""
         return not self._emulator.cursor.hidden
 
-    async def wait_for(self, text: str, within: float = 60.0) -> None:
-        """Wait until the screen shows ``text``."""
+    async def wait_for(self, text: str, within: float = 40.0) -> None:
+        """Wait until the screen shows ``text``, with single spaces."""
         deadline = time.monotonic() + within
-        while text not in "\n".join(self.screen):
+        while text not in " ".join(" ".join(self._emulator.display).split()):
             assert time.monotonic() < deadline, f"{text!r} is not on the screen:\n" + "\n".join(self.screen)
             assert await self._read(), f"ended without {text!r}:\n" + self.output
 

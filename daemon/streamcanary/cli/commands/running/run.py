@@ -6,12 +6,18 @@ import ctypes
 import gc
 import logging
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, cast
 
 from streamcanary.cli.keep_running import start_again
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.settings import Settings
+
+if TYPE_CHECKING:
+    from streamcanary.app.callbacks import RunningDaemon
+    from streamcanary.cli.live.screen import LiveScreen
 
 _log = logging.getLogger(__name__)
 
@@ -43,13 +49,20 @@ def main(arguments: argparse.Namespace) -> int:
         settings = load_config(arguments.config)
     except UsageError:
         return _unusable(arguments)
-    json = {"auto": None, "json": True, "console": False}[arguments.log_format]
-    logs.configure(arguments.log_level, json=json, secrets=ConfigSecrets(settings), public=settings.public)
+    screen = _open_screen(arguments.log_format)
+    logs.configure(
+        arguments.log_level,
+        json=False if screen else {"auto": None, "json": True, "console": False}[arguments.log_format],
+        secrets=ConfigSecrets(settings),
+        public=settings.public,
+        stream=cast("TextIO", screen.logs) if screen else None,
+    )
     for problem in settings.warnings[:_MAX_WARNINGS]:
         _log.warning("configuration warning", extra={"problem": str(problem)})
     _use_one_malloc_arena()
     try:
-        return asyncio.run(_run(settings, arguments.config, reload_interval))
+        with screen or nullcontext():
+            return asyncio.run(_run(settings, arguments.config, reload_interval, screen))
     except (StoreError, SecretUnreadable, TlsFileError, InvalidProxyUrl, TelemetryMisconfigured) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return _unusable(arguments, settings.web.liveness_file)
@@ -62,7 +75,16 @@ def _unusable(arguments: argparse.Namespace, liveness_file: Path | None = None) 
     return 2
 
 
-async def _run(settings: Settings, file: Path, reload_interval: float) -> int:
+def _open_screen(log_format: str) -> "LiveScreen | None":
+    """Return the screen of a live view, if stderr is a terminal that may show one and no log format is chosen."""
+    if log_format != "auto" or not sys.stderr or not sys.stderr.isatty():
+        return None
+    from streamcanary.cli.live.screen import LiveScreen, can_show_view
+
+    return LiveScreen() if can_show_view() else None
+
+
+async def _run(settings: Settings, file: Path, reload_interval: float, screen: "LiveScreen | None") -> int:
     from streamcanary.app.callbacks import DaemonCallbacks
     from streamcanary.app.daemon import run_daemon
     from streamcanary.cli.signals import stop_on_signal
@@ -72,16 +94,30 @@ async def _run(settings: Settings, file: Path, reload_interval: float) -> int:
 
     _exempt_from_collection()  # the imported packages, most of all objects, while nothing runs yet
     source = ReloadSource(file=file, interval=reload_interval, requested=asyncio.Event())
-    stop = stop_on_signal(on_hangup=source.requested.set)
+    stop = stop_on_signal(on_hangup=source.requested.set, before_exit=screen.close if screen else lambda: None)
     callbacks = DaemonCallbacks(
         on_ready=_exempt_from_collection,
         on_reload=lambda settings: logs.add_secrets(ConfigSecrets(settings), settings.public),
         on_reloaded=_collect_former_configuration,
+        on_started=partial(_show, screen, stop.event) if screen else None,
     )
     has_stopped = await run_daemon(settings, stop.event, callbacks=callbacks, source=source)
     code = 0 if has_stopped else 1
     stop.stopped(code)
     return code
+
+
+def _show(screen: "LiveScreen", stop: asyncio.Event, daemon: "RunningDaemon") -> None:
+    """Show the daemon on the screen until it is to stop."""
+    from streamcanary.cli.live.daemon_view import show_daemon
+
+    task = asyncio.create_task(show_daemon(screen, daemon, stop), name="live view")
+    task.add_done_callback(_log_failed_view)
+
+
+def _log_failed_view(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:  # the daemon runs without its view
+        _log.error("live view failed", exc_info=error)
 
 
 def _reload_interval(text: str) -> float:

@@ -1,0 +1,1 @@
+"""A live view of a daemon on one screen of a terminal."""

@@ -1,0 +1,112 @@
+"""The screen of a terminal while a view has it."""
+
+import os
+import sys
+import termios
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from streamcanary.cli.live.log_tail import LogTail
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from streamcanary.cli.live.view import LiveView
+
+_LEAVE_SCREEN = b"\x1b[?1049l\x1b[?25h\x1b[0m"  # the main screen, the cursor, no colour
+_LOG_LINES = 10
+_DRAW_TIMEOUT = 1.0  # seconds
+
+
+def can_show_view() -> bool:
+    """Return whether stderr is a terminal that a view may have.
+
+    Not that of a background job, nor of the first process of a container, whose terminal is a log more often than not.
+    """
+    try:
+        is_in_foreground = os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):  # no terminal, or no stderr at all
+        return False
+    return is_in_foreground and os.getpid() != 1 and os.environ.get("TERM", "dumb") != "dumb"
+
+
+class LiveScreen:
+    """Shows views on the terminal of stderr. A context manager: the terminal is restored when it is left.
+
+    ``logs`` is the stream for log lines, of which a view shows the last. :meth:`close` may be called at any time, also
+    by a signal handler.
+    """
+
+    def __init__(self) -> None:
+        self.logs = LogTail(sys.stderr)
+        self._live: Live | None = None
+        self._terminal_mode: list[Any] | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Take the screen."""
+        from rich.console import Console
+        from rich.live import Live
+
+        self._disable_echo()
+        # Not redirected: log lines have their own stream, and what a user prints must not get lost.
+        self._live = Live(
+            console=Console(stderr=True),
+            screen=True,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._live.start()
+
+    def show(self, view: "LiveView") -> None:
+        """Draw ``view`` in the present size of the terminal. May be called in another thread."""
+        from streamcanary.cli.live.view import render
+
+        with self._lock:
+            if (live := self._live) is not None:
+                live.update(render(view, *live.console.size), refresh=True)
+
+    def last_log_lines(self) -> list[str]:
+        """Return the log lines that a view may show."""
+        return self.logs.last_lines(_LOG_LINES)
+
+    def close(self) -> None:
+        """Restore the terminal, and write the last log lines to it."""
+        live, self._live = self._live, None
+        if live is not None:
+            has_ended = self._lock.acquire(
+                timeout=_DRAW_TIMEOUT
+            )  # what another thread draws; a stopped terminal blocks it
+            with suppress(OSError, ValueError):  # the terminal is gone
+                if has_ended:
+                    live.stop()
+                os.write(sys.stderr.fileno(), _LEAVE_SCREEN)
+            if has_ended:
+                self._lock.release()
+            self._restore_mode()
+        self.logs.release()
+
+    def _disable_echo(self) -> None:
+        """Let the terminal not print what is typed: it would be in the middle of the view."""
+        with suppress(OSError, ValueError, AttributeError, termios.error):
+            number = sys.stdin.fileno()
+            self._terminal_mode = termios.tcgetattr(number)
+            mode = termios.tcgetattr(number)
+            mode[3] &= ~termios.ECHO
+            termios.tcsetattr(number, termios.TCSADRAIN, mode)
+
+    def _restore_mode(self) -> None:
+        if self._terminal_mode is not None:
+            with suppress(OSError, ValueError, AttributeError, termios.error):
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._terminal_mode)
