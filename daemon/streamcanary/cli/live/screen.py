@@ -1,9 +1,11 @@
 """The screen of a terminal while a view has it."""
 
+import asyncio
 import os
 import sys
 import termios
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -36,10 +38,11 @@ class LiveScreen:
     """Shows views on the terminal of stderr. A context manager: the terminal is restored when it is left.
 
     ``logs`` is the stream for log lines, of which a view shows the last. :meth:`close` may be called at any time, also
-    by a signal handler.
+    by a signal handler. ``on_quit`` is called when q is typed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_quit: Callable[[], None] | None = None) -> None:
+        self._on_quit = on_quit
         self.logs = LogTail(sys.stderr)
         self._live: Live | None = None
         self._terminal_mode: list[Any] | None = None
@@ -104,7 +107,17 @@ class LiveScreen:
             self._terminal_mode = termios.tcgetattr(number)
             mode = termios.tcgetattr(number)
             mode[3] &= ~termios.ECHO
+            if self._on_quit is not None:  # keys come at once, not with the next line
+                mode[3] &= ~termios.ICANON
+                asyncio.get_running_loop().add_reader(number, self._on_input, self._on_quit)
             termios.tcsetattr(number, termios.TCSADRAIN, mode)
+
+    @staticmethod
+    def _on_input(on_quit: Callable[[], None]) -> None:
+        typed = os.read(sys.stdin.fileno(), 1024)
+        if b"q" in typed or not typed:
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+            on_quit()
 
     def _restore_mode(self) -> None:
         if self._terminal_mode is not None:

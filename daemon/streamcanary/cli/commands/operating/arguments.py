@@ -39,7 +39,26 @@ def _add_unsilence_arguments(parser: argparse.ArgumentParser) -> None:
     add_daemon_options(parser)
 
 
+def _add_top_arguments(parser: argparse.ArgumentParser) -> None:
+    add_daemon_options(parser)
+    parser.add_argument(
+        "--interval", default="2s", metavar="TIME", help="Time between two requests, at least 1s. Default: 2s."
+    )
+
+
 VERBS = (
+    Verb(
+        name="top",
+        module="streamcanary.cli.commands.operating.top",
+        help="Show a live view of a running daemon",
+        description="Show a running daemon on one screen: what is broken, its canaries with their last runs, and what "
+        "fires. A daemon that cannot be reached is asked again. Without a terminal, print the view once. q ends it.",
+        examples=(
+            "streamcanary top",
+            "streamcanary top --url https://canary.example --token-file token",
+        ),
+        add_arguments=_add_top_arguments,
+    ),
     Verb(
         name="alerts",
         module="streamcanary.cli.commands.operating.alerts",

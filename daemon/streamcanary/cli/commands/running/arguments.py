@@ -41,7 +41,7 @@ def _add_logging_options(parser: argparse.ArgumentParser) -> None:
         "--log-format",
         choices=("auto", "json", "console"),
         default="auto",
-        help="Log format; auto is JSON unless stderr is a terminal.",
+        help="Log format; auto is JSON, or the live view on a terminal.",
     )
 
 
