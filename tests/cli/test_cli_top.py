@@ -46,8 +46,13 @@ def summary(**changes: Any) -> dict[str, Any]:
 CANARIES = {
     "canaries": [
         {
-            "name": HOSTILE, "target": "t", "provider": "p", "model": HOSTILE, "labels": {},
-            "interval": 1, "state": "failing",
+            "name": HOSTILE,
+            "target": "t",
+            "provider": "p",
+            "model": HOSTILE,
+            "labels": {},
+            "interval": 1,
+            "state": "failing",
         }
     ],
     "total": 1,
