@@ -46,7 +46,8 @@ test-full: $(VENV)/.developed ## run the tests with real proxies, inference serv
 observe: $(VENV)/.developed ## run a daemon in an outage beside a Collector, Prometheus, Jaeger, and Grafana if it is on PATH
 	@$(BIN)/python -m tools.observe $(ARGS)
 
-pictures: $(VENV)/.developed ## draw the dashboards after a minute of the scenario of observe into docs/images/dashboards
+pictures: $(VENV)/.developed ## draw notifications, and the dashboards after a minute of the scenario of observe, into docs/images
+	@$(BIN)/python -m tools.docs.notifications.pictures
 	@$(BIN)/python -m tools.observe --for 75 --pictures docs/images/dashboards $(ARGS)
 
 fuzz: $(VENV)/.developed ## test properties of client, alerting and store with over 100,000 cases; ten minutes on two cores

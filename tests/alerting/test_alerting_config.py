@@ -227,3 +227,29 @@ def test_secrets_can_be_read_from_files(tmp_path: Path) -> None:
     """A receiver accepts paths of secret files, as Kubernetes mounts them, that need not exist yet."""
     hook = {"type": "webhook", "url_file": str(tmp_path / "url"), "secret_file": str(tmp_path / "secret")}
     assert alerts(receivers={"hook": hook}).receivers["hook"].url_file == tmp_path / "url"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("canary.example.com", "must be an http or https address"),
+        ("ftp://canary.example.com", "must be an http or https address"),
+        ("https://", "must be an http or https address"),
+        ("https://canary.example.com:99999", "not an address"),
+        ("https://user:secret@canary.example.com", "has a user name in it"),
+        ("https://canary.example.com/?a=1", "has a query or a fragment"),
+        ("https://canary.example.com/#top", "has a query or a fragment"),
+        ("https://canary.example.com/a b", "has a character that an address cannot have"),
+        ('https://canary.example.com/"x"', "has a character that an address cannot have"),
+    ],
+)
+def test_an_external_url_that_links_cannot_begin_with_is_rejected(url: str, problem: str) -> None:
+    """The address of the status page is checked when the configuration is loaded."""
+    with pytest.raises(ValidationError, match=problem):
+        AlertsConfig.model_validate({"external_url": url})
+
+
+def test_an_external_url_has_no_slash_at_its_end() -> None:
+    """Links are made by appending to it; a path before it stays."""
+    config = AlertsConfig.model_validate({"external_url": "https://example.com/canary/"})
+    assert "https://example.com/canary/alerts" == config.links.alerts_url()

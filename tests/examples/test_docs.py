@@ -9,6 +9,7 @@ from tools.docs import __main__ as docs
 from tools.docs import cli, client, configuration, page, rules, telemetry
 from tools.docs import faults as faults_docs
 from tools.docs.config_schema import schema_files
+from tools.docs.notifications.files import FIXTURES
 from tools.docs.page import Stale, words
 
 from streamcanary.model import faults
@@ -26,7 +27,8 @@ def test_the_generated_pages_are_up_to_date() -> None:
 @pytest.fixture
 def docs_copy(tmp_path: Path) -> Path:
     """Return a copy of the generated files."""
-    for folder in ("docs", "config/grafana/dashboards", "daemon/streamcanary/telemetry/dashboards", "helm"):
+    folders = ("docs", "config/grafana/dashboards", "daemon/streamcanary/telemetry/dashboards", "helm", FIXTURES)
+    for folder in folders:
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for file in schema_files():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)

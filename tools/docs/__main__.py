@@ -17,6 +17,7 @@ from .dashboards import dashboard_files
 from .detection import PAGE, detection_files
 from .examples import examples_page
 from .faults import faults_page
+from .notifications.files import notification_files
 from .page import Stale
 from .rules import rules_page
 from .telemetry import telemetry_page
@@ -41,6 +42,7 @@ def pages(root: Path, *, simulate_times: bool = False) -> dict[str, str]:
         "docs/faults.md": faults_page(),
         "docs/rules.md": rules_page((root / "docs/rules.md").read_text(encoding="utf-8")),
         "docs/telemetry.md": telemetry_page(),
+        **notification_files(),
         **detection_files((root / PAGE).read_text(encoding="utf-8"), simulate_times=simulate_times),
         **dashboard_files(),
         **schema_files(),

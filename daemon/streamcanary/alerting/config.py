@@ -11,6 +11,7 @@ from streamcanary.alerting.builtin_rules import DAEMON_RULES, complete_override,
 from streamcanary.alerting.grouping import Grouping
 from streamcanary.alerting.lint.matchers import matcher_issues
 from streamcanary.alerting.maintenance import Maintenance
+from streamcanary.alerting.notify.page_links import LinkSettings
 from streamcanary.alerting.notify.receivers import Receiver
 from streamcanary.alerting.routing import Route
 from streamcanary.alerting.rules import Name, Rule
@@ -25,12 +26,43 @@ def _check_trace_url(url: str) -> str:
     return url
 
 
+def _check_external_url(url: str) -> str:
+    """Return ``url`` without a slash at its end.
+
+    Raises:
+        ValueError: if links that begin with it would not lead to the status page.
+    """
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ValueError("not an address: write one such as https://canary.example.com") from None
+    if parts.scheme not in ("http", "https") or not has_host:
+        raise ValueError("must be an http or https address, such as https://canary.example.com")
+    if "@" in parts.netloc:
+        raise ValueError("has a user name in it, which everyone who is notified could read; remove it")
+    if parts.query or parts.fragment or "?" in url or "#" in url:
+        raise ValueError("has a query or a fragment; write the address before it")
+    if not url.isascii() or any(character <= " " or character in '<>"|\\\x7f' for character in url):
+        raise ValueError("has a character that an address cannot have; write it in percent encoding")
+    return url.rstrip("/")
+
+
+ExternalUrl = Annotated[
+    str,
+    Field(max_length=500, examples=["https://canary.example.com"], json_schema_extra={"pattern": "^https?://"}),
+    AfterValidator(_check_external_url),
+]
+"""A config field with the address of the status page, without a slash at its end."""
+
+
 class AlertsConfig(Grouping):
     """Rules, receivers, routes, grouping and maintenance windows of alerting.
 
     Without ``routes`` every alert goes to every receiver. An alert that no route matches is shown in the status, but
     not sent. ``maintenance`` are windows in which alerts are muted, by name. ``trace_url`` is the URL of a trace in the
-    tracing backend, with the placeholder ``{trace_id}``.
+    tracing backend, with the placeholder ``{trace_id}``. ``external_url`` is the address at which people reach the
+    status page, such as ``https://canary.example.com``: notifications have links to it.
     """
 
     rules: dict[Name, Rule] = Field(default_factory=dict)
@@ -38,6 +70,12 @@ class AlertsConfig(Grouping):
     routes: tuple[Route, ...] = ()
     maintenance: dict[Name, Maintenance] = Field(default_factory=dict)
     trace_url: Annotated[str, AfterValidator(_check_trace_url)] | None = None
+    external_url: ExternalUrl | None = None
+
+    @property
+    def links(self) -> LinkSettings:
+        """Where the links of notifications lead."""
+        return LinkSettings(self.trace_url, self.external_url)
 
     @field_validator("rules", mode="before")
     @classmethod

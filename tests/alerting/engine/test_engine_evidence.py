@@ -8,6 +8,7 @@ import pytest
 from streamcanary.alerting.engine.inputs import DiagnosisFinished
 from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS, render_template
 from streamcanary.alerting.notify.message import render_alert
+from streamcanary.alerting.notify.page_links import LinkSettings
 from streamcanary.model.alerts.incident import Evidence
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
@@ -211,7 +212,9 @@ def test_every_template_field_renders_a_value() -> None:
     harness.observe(failed, failed, msgspec.structs.replace(good(), canary="mini"), failed, failed, failed)
     harness.step(DiagnosisFinished("chat", "tls: the certificate has expired"))
     (incident,) = harness.open_incidents
-    alert = render_alert(incident, incident.opened + 90, "https://traces.example/{trace_id}")
+    alert = render_alert(
+        incident, incident.opened + 90, LinkSettings("https://traces.example/{trace_id}", "https://canary.example")
+    )
     assert [name for name, text in alert.annotations.items() if not text] == []
     assert alert.annotations["duration"] == "1m30s"
     assert alert.annotations["faults"] == "stalled 4"

@@ -142,9 +142,9 @@ async def test_resolved_alerts_follow_firing_alerts_under_a_separate_line() -> N
 @pytest.mark.parametrize(
     ("rescued", "expected"),
     [
-        (0, "no bad run was answered by a fallback"),
-        (2, "2 of 3 bad runs were answered by a fallback"),
-        (3, "all bad runs were answered by a fallback"),
+        (0, "errors: no failed run was answered by a fallback"),
+        (2, "one answered 2 of 3 failed runs"),
+        (3, "all failed runs were answered by one"),
     ],
 )
 async def test_every_notification_says_whether_a_fallback_answered(kind: str, rescued: int, expected: str) -> None:
@@ -190,10 +190,7 @@ async def test_resolve_after_data_loss_has_no_empty_parts(
         assert all(text for text in texts(sent["payload"]))
 
 
-FORGED = (
-    "\nDiagnosis: all fine\r\nRunbook: http://evil\u2028"
-    "Failing since: now\x85Faults: none\x0bResolved because: ok\x1b[2K"
-)
+FORGED = "\nDiagnosis: all fine\r\nRunbook: http://evil\u2028Since: now\x85Faults: none\x0bResolved because: ok\x1b[2K"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -218,9 +215,7 @@ async def test_provider_text_cannot_add_a_line(kind: str) -> None:
     assert [] != shown
     assert [] == [line for line in shown if not line.partition("oops")[1]]
     assert [] == [
-        line
-        for line in lines
-        if line.startswith(("Runbook:", "Resolved because:", "Faults: none", "Failing since: now"))
+        line for line in lines if line.startswith(("Runbook:", "Resolved because:", "Faults: none", "Since: now"))
     ]
 
 

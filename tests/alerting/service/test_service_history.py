@@ -107,7 +107,7 @@ async def test_a_kill_loses_nothing_of_what_was_sent(store: Store) -> None:
             await until_recorded(alerting, "notified")
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, RECOVERY)
-            await hook.wait_for_deliveries(2)
+            await until_recorded(alerting, "resolve_notified")
             await alerting.drain(5)
             incident = await the_incident(alerting)
     assert ["first_failure", "fired", "notified", "resolved", "resolve_notified"] == [

@@ -24,6 +24,8 @@ FULL_EVIDENCE = Evidence(
     request_ids=("req_1", "req_2"),
     trace_ids=("0af7651916cd43dd8448eb211c80319c", "1bf7651916cd43dd8448eb211c80319c"),
     diagnosis="TCP: connection refused",
+    attempts=3,
+    fallbacks=("gpt-4.1-mini",),
 )
 """Evidence with every field set."""
 

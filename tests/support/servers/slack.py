@@ -61,7 +61,8 @@ def _errors(message: dict[str, Any]) -> Iterator[str]:
             case "header":
                 yield from _text_errors(block["text"], 150, {"plain_text"})
             case "section":
-                yield from _text_errors(block["text"], 3000)
+                if "text" in block or "fields" not in block:  # one of the two is required
+                    yield from _text_errors(block["text"], 3000)
                 fields = block.get("fields", [{"type": "plain_text", "text": "-"}])
                 if not 0 < len(fields) <= 10:
                     yield f"{len(fields)} fields"

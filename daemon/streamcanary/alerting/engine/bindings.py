@@ -20,6 +20,7 @@ from streamcanary.alerting.engine.evaluation.members import NORMAL_RATE
 from streamcanary.alerting.engine.grouping.inhibition import Inhibition
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
+from streamcanary.alerting.notify.impact_text import NO_DATA
 from streamcanary.alerting.rules import Rule
 from streamcanary.alerting.scope import ScopeValue, alert_labels, scope_values
 from streamcanary.model.alerts.incident import Evidence, Incident
@@ -158,6 +159,7 @@ class Bindings:
             opened=at,
             evidence=evidence,
             resolve_condition=binding.resolve_condition_after(detector_state),
+            measure=binding.rule.measure.value if binding.detector is not None else NO_DATA,
         )
 
     def daemon_incident(self, rule: str, subject: str, message: str, now: float) -> Incident:

@@ -37,6 +37,7 @@ TEMPLATE_FIELDS = {
     "request_ids": "the last request ids",
     "trace_ids": "the last trace ids",
     "trace_url": "the link to the last trace, by alerts.trace_url",
+    "url": "the link to the alert on the status page, by alerts.external_url",
 }
 """The fields of a template, and their descriptions."""
 

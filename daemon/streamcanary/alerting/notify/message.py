@@ -6,17 +6,22 @@ from typing import Any
 from msgspec import Struct
 
 from streamcanary.alerting.notify.annotation_templates import render_template
+from streamcanary.alerting.notify.impact_text import NO_DATA, state_text
 from streamcanary.alerting.notify.member_text import (
     failing_members,
     format_members,
     format_unaffected,
     member_evidence,
 )
+from streamcanary.alerting.notify.page_links import LinkSettings
 from streamcanary.model.alerts.incident import Action, Evidence, Incident, Notification
 from streamcanary.model.config_types.duration import format_duration
 
 WEBHOOK_VERSION = 1
 """The version of :meth:`Message.to_dict`; it is incremented when a field changes its meaning or is removed."""
+
+NO_LINKS = LinkSettings()
+"""Links of a daemon whose configuration has no address of a status page or of traces."""
 
 _MAX_NAMED_SUBJECTS = 5  # subjects that a title names
 _MAX_NAMED_MEMBERS = 2  # failing canaries of a pooled alert up to which a title names them
@@ -27,7 +32,9 @@ class Alert(Struct, frozen=True, kw_only=True):
 
     ``annotations`` are rendered templates. ``resolve_condition`` says what resolves the alert, ``resolve_reason`` what
     resolved it. ``trace_urls`` are links to the tracing backend for the trace ids of the evidence, if ``trace_url`` is
-    configured. ``scope`` and ``member_count`` are those of an alert that pools canaries.
+    configured. ``scope`` and ``member_count`` are those of an alert that pools canaries, ``measure`` is that of the
+    rule. ``url`` and ``silence_url`` are links to the status page, if ``external_url`` is configured. ``rendered_at``
+    is the time that durations end at while the alert fires.
     """
 
     key: str
@@ -44,6 +51,10 @@ class Alert(Struct, frozen=True, kw_only=True):
     resolve_condition: str
     evidence: Evidence
     trace_urls: tuple[str, ...] = ()
+    measure: str = ""
+    rendered_at: float = 0.0
+    url: str = ""
+    silence_url: str = ""
 
     @property
     def is_firing(self) -> bool:
@@ -75,7 +86,8 @@ class Alert(Struct, frozen=True, kw_only=True):
         if self.custom_summary:
             return self.custom_summary
         if self.resolved is None:
-            return f"{self._rule_and_subject} failing{_failure_counts(self.evidence, self.member_count)}"
+            counts = _failure_counts(self.evidence, self.member_count, self.measure)
+            return f"{self._rule_and_subject} {state_text(self.measure)}{counts}"
         return self.resolved_summary(None if self.is_reconciliation else self.resolved - self.opened)
 
     def resolved_summary(self, seconds: float | None) -> str:
@@ -106,6 +118,8 @@ class Alert(Struct, frozen=True, kw_only=True):
             "reason": self.resolve_reason,
             "resolves": self.resolve_condition,
             "traces": self.trace_urls,
+            "url": self.url or None,
+            "silence_url": self.silence_url or None,
             "evidence": {
                 "bad": evidence.bad,
                 "total": evidence.total,
@@ -114,6 +128,8 @@ class Alert(Struct, frozen=True, kw_only=True):
                 "since": None if evidence.since is None else rfc3339(evidence.since),
                 "faults": evidence.faults,
                 "blames": evidence.blames,
+                "attempts": evidence.attempts,
+                "fallbacks": evidence.fallbacks,
                 "message": evidence.message,
                 "diagnosis": evidence.diagnosis,
                 "request_ids": evidence.request_ids,
@@ -128,6 +144,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
     ``labels`` are those that its alerts share. ``alerts`` are some of all ``alert_count``, firing ones first;
     ``resolved_count`` of all are resolved. ``opened`` is when the group opened, in seconds since the epoch.
+    ``alerts_url`` is the page of all alerts, if ``external_url`` is configured.
     """
 
     id: str
@@ -138,6 +155,12 @@ class Message(Struct, frozen=True, kw_only=True):
     alerts: tuple[Alert, ...]
     alert_count: int
     resolved_count: int = 0
+    alerts_url: str = ""
+
+    @property
+    def url(self) -> str:
+        """The link to what it is about on the status page: the incident of a single alert, otherwise all alerts."""
+        return self.alerts[0].url if self.alert_count == 1 and self.alerts else self.alerts_url
 
     @property
     def is_resolve(self) -> bool:
@@ -197,18 +220,16 @@ class Message(Struct, frozen=True, kw_only=True):
             "title": self.title,
             "labels": self.labels,
             "opened": rfc3339(self.opened),
+            "url": self.url or None,
             "total": self.alert_count,
             "firing": 0 if self.is_resolve else self.alert_count - self.resolved_count,
             "alerts": [alert.to_dict() for alert in self.alerts],
         }
 
 
-def render_notification(notification: Notification, trace_url: str | None = None) -> Message:
-    """Return the message of a notification. It depends on nothing else, so that a retry has the same content.
-
-    ``trace_url`` is the template of links to traces, with ``{trace_id}`` in it.
-    """
-    alerts = (render_alert(incident, notification.created, trace_url) for incident in notification.members)
+def render_notification(notification: Notification, links: LinkSettings = NO_LINKS) -> Message:
+    """Return the message of a notification. It depends on nothing else, so that a retry has the same content."""
+    alerts = (render_alert(incident, notification.created, links) for incident in notification.members)
     return Message(
         id=notification.id,
         key=notification.group,
@@ -217,14 +238,15 @@ def render_notification(notification: Notification, trace_url: str | None = None
         opened=notification.opened,
         alerts=tuple(sorted(alerts, key=lambda alert: not alert.is_firing)),
         alert_count=notification.member_count,
+        alerts_url=links.alerts_url(),
         resolved_count=max(notification.resolved_count, sum(not member.is_firing for member in notification.members)),
     )
 
 
-def render_alert(incident: Incident, now: float, trace_url: str | None = None) -> Alert:
+def render_alert(incident: Incident, now: float, links: LinkSettings = NO_LINKS) -> Alert:
     """Return the alert of ``incident`` at ``now`` (seconds since the epoch)."""
     evidence = incident.evidence
-    traces = tuple(trace_url.replace("{trace_id}", one) for one in evidence.trace_ids) if trace_url else ()
+    traces = links.trace_urls(evidence.trace_ids)
     values = {
         **{name: incident.labels.get(name, "") for name in ("target", "provider", "instance")},
         "alert": incident.rule,
@@ -250,6 +272,7 @@ def render_alert(incident: Incident, now: float, trace_url: str | None = None) -
         "request_ids": ", ".join(evidence.request_ids),
         "trace_ids": ", ".join(evidence.trace_ids),
         "trace_url": traces[-1] if traces else "",
+        "url": links.incident_url(incident),
     }
     return Alert(
         key=incident.key,
@@ -266,13 +289,19 @@ def render_alert(incident: Incident, now: float, trace_url: str | None = None) -
         resolve_condition=incident.resolve_condition,
         evidence=evidence,
         trace_urls=traces,
+        measure=incident.measure,
+        rendered_at=now,
+        url=links.incident_url(incident),
+        silence_url=links.silence_url(incident) if incident.is_firing else "",
     )
 
 
 def _firing_title(alerts: tuple[Alert, ...], total: int) -> str:
     if total == 1 and alerts:
         return alerts[0].summary
-    return _group_title(alerts, total, "failing" if _are_distinct_canaries(alerts, total) else "firing")
+    states = {state_text(alert.measure) for alert in alerts}
+    state = states.pop() if len(states) == 1 else "failing"
+    return _group_title(alerts, total, state if _are_distinct_canaries(alerts, total) else "firing")
 
 
 def _resolved_title(alerts: tuple[Alert, ...], total: int, duration: float | None) -> str:
@@ -298,12 +327,13 @@ def _resolved_after(seconds: float | None) -> str:
     return "resolved" if seconds is None else f"resolved after {format_duration(max(0.0, seconds))}"
 
 
-def _failure_counts(evidence: Evidence, member_count: int) -> str:
+def _failure_counts(evidence: Evidence, member_count: int, measure: str) -> str:
     """Return `` (5 of last 5 runs, stalled)``, with the most frequent fault; empty without samples and faults.
 
     A pooled alert begins with its failing canaries: ``6 of 8 canaries;``, with their names if they are few.
     """
-    parts = [f"{evidence.bad} of last {evidence.total} runs"] if evidence.total else []
+    counts = f"{evidence.bad} runs missing" if measure == NO_DATA else f"{evidence.bad} of last {evidence.total} runs"
+    parts = [counts] if evidence.total else []
     text = ", ".join(parts + _by_frequency(evidence.faults)[:1])
     if evidence.failing:
         members = f"{failing_members(evidence)} of {_canaries(member_count)}"

@@ -1,17 +1,26 @@
 """Human-readable texts of alerts and messages. Every text is bounded; third-party text is not escaped yet."""
 
 import re
+from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from streamcanary.alerting.notify.impact_text import (
+    bad_runs_text,
+    bad_runs_title,
+    fixers_text,
+    tried_text,
+    users_text,
+)
 from streamcanary.alerting.notify.member_text import failing_members, format_members, format_unaffected
-from streamcanary.alerting.notify.message import Alert, Message, format_counts, rfc3339
-from streamcanary.model.alerts.incident import Action, Evidence
+from streamcanary.alerting.notify.message import Alert, Message, format_counts
+from streamcanary.model.alerts.incident import Action
 from streamcanary.model.config_types.duration import format_duration
 
 _MAX_FACT_LENGTH = 1000  # characters of one fact
 _MAX_ANNOTATIONS = 10
 _MAX_LINKS = 10
+_MAX_TRACE_LINKS = 3
 _MAX_URL_LENGTH = 2000
 _MENTIONS = re.compile(r"@(?=(?:channel|here|everyone|all|room|team)\b)|<(?=[!@#])", re.IGNORECASE)
 _ZERO_WIDTH_SPACE = "\u200b"
@@ -56,18 +65,16 @@ def heading(message: Message) -> str:
 def facts(alert: Alert) -> list[Fact]:
     """Return the details of ``alert`` besides its summary, the most important first, without empty ones."""
     evidence = alert.evidence
-    since = alert.opened if evidence.since is None else evidence.since
-    failing_since = "" if alert.is_reconciliation else rfc3339(since)
-    bad_runs = f"{evidence.bad} of {evidence.total} after retries, {evidence.first_attempts} at the first attempt"
     ids = [("request_ids", "Request ids", evidence.request_ids), ("trace_ids", "Trace ids", evidence.trace_ids)]
     found = [
-        Fact("since", "Failing since", failing_since),
+        Fact("since", "Since" if alert.is_firing else "Lasted", "" if alert.is_reconciliation else _time_text(alert)),
+        Fact("seen", bad_runs_title(alert.measure), bad_runs_text(evidence, alert.measure)),
         Fact("failing", "Failing canaries", _failing_text(alert)),
         Fact("unaffected", "Unaffected", format_unaffected(evidence)),
-        Fact("seen", "Bad runs", bad_runs if evidence.total else ""),
-        Fact("rescued", "Fallback", _fallback_text(evidence)),
+        Fact("users", "Users see" if alert.is_firing else "Users saw", users_text(evidence, alert.measure)),
+        Fact("tried", "Tried", tried_text(evidence)),
         Fact("faults", "Faults", format_counts(evidence.faults)),
-        Fact("blames", "Blame", format_counts(evidence.blames)),
+        Fact("blames", "Can be fixed by", fixers_text(evidence.blames)),
         Fact("reason", "Resolved because", alert.resolve_reason or ""),
         Fact("resolves", "Resolves after", alert.resolve_condition if alert.is_firing else ""),
         Fact("message", "Last message", evidence.message, is_quoted=True),
@@ -83,11 +90,13 @@ def facts(alert: Alert) -> list[Fact]:
 
 
 def links(alert: Alert) -> list[Link]:
-    """Return the annotations that are URLs (``runbook_url``), then the traces, the newest first."""
-    named = [(_title(name[:-4]), text) for name, text in alert.annotations.items() if name.endswith("_url")]
+    """Return the status page, the annotations that are URLs (``runbook_url``), traces (newest first), and a silence."""
+    named = [("Status", alert.url)]
+    named += [(_title(name[:-4]), text) for name, text in alert.annotations.items() if name.endswith("_url")]
     traces = zip(alert.evidence.trace_ids, alert.trace_urls, strict=False)
-    named += [(f"Trace {trace_id[:8]}", url) for trace_id, url in reversed(list(traces))]
-    return [Link(truncate(title, 80), url) for title, url in named if _is_valid_url(url)][:_MAX_LINKS]
+    named += [(f"Trace {trace_id[:8]}", url) for trace_id, url in list(traces)[: -_MAX_TRACE_LINKS - 1 : -1]]
+    valid = [Link(truncate(title, 80), url) for title, url in named if _is_valid_url(url)][: _MAX_LINKS - 1]
+    return [*valid, *([Link("Silence", alert.silence_url)] if _is_valid_url(alert.silence_url) else [])]
 
 
 def truncate(text: str, limit: int) -> str:
@@ -108,13 +117,24 @@ def _failing_text(alert: Alert) -> str:
     return f"{failing_members(evidence)} of {alert.member_count}: {format_members(evidence)}"
 
 
-def _fallback_text(evidence: Evidence) -> str:
-    """Return how many of the bad runs a fallback answered, which shows whether users see the outage."""
-    if evidence.rescued >= max(1, evidence.bad):
-        return "all bad runs were answered by a fallback"
-    if evidence.rescued:
-        return f"{evidence.rescued} of {evidence.bad} bad runs were answered by a fallback"
-    return "no bad run was answered by a fallback" if evidence.faults else ""
+def _time_text(alert: Alert) -> str:
+    """Return since when the alert fires, or from when to when it did, in UTC and as a duration.
+
+    The duration is that at the time of the notification, which a retry does not change.
+    """
+    since = alert.opened if alert.evidence.since is None else alert.evidence.since
+    if alert.resolved is None:
+        return f"{_utc(since)} UTC ({format_duration(_whole_seconds(alert.rendered_at - since))} ago)"
+    lasted = format_duration(_whole_seconds(alert.resolved - since))
+    return f"{lasted} from the first failure, {_utc(since)} to {_utc(alert.resolved)} UTC"
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _whole_seconds(seconds: float) -> float:
+    return float(round(max(0.0, seconds)))
 
 
 def _title(name: str) -> str:

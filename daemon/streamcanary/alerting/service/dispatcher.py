@@ -18,7 +18,8 @@ from streamcanary.alerting.engine.inputs import Input, SendFinished, SendStarted
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.notify.delivery.rate_limit import RateLimiter
 from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
-from streamcanary.alerting.notify.message import render_alert, render_notification
+from streamcanary.alerting.notify.message import NO_LINKS, render_alert, render_notification
+from streamcanary.alerting.notify.page_links import LinkSettings
 from streamcanary.alerting.notify.receivers import EventReceiver, StateReceiver
 from streamcanary.alerting.notify.receivers.alertmanager import ALERT_EXPIRY
 from streamcanary.alerting.service.alert_log import incident_fields
@@ -65,10 +66,10 @@ class EventDispatcher:
         receiver: EventReceiver,
         engine: EngineHandle,
         http: httpx2.AsyncClient,
-        trace_url: str | None = None,
+        links: LinkSettings = NO_LINKS,
     ) -> None:
         self.name = name
-        self._trace_url = trace_url
+        self._links = links
         self._rate_limiter = RateLimiter(receiver.per_minute)
         self._receiver = receiver
         self._engine = engine
@@ -123,7 +124,7 @@ class EventDispatcher:
     async def _send(self, notification: Notification) -> DeliveryResult:
         try:
             return await self._receiver.send(
-                self._http, render_notification(notification, self._trace_url), self._engine.clock.time()
+                self._http, render_notification(notification, self._links), self._engine.clock.time()
             )
         except Exception as error:  # noqa: BLE001 - an internal error is logged, and stops no other notification
             _log.exception(
@@ -171,9 +172,9 @@ class StateDispatcher:
         engine: EngineHandle,
         http: httpx2.AsyncClient,
         peer_health: PeerHealth,
-        trace_url: str | None = None,
+        links: LinkSettings = NO_LINKS,
     ) -> None:
-        self._trace_url = trace_url
+        self._links = links
         self._rate_limiter = RateLimiter(receiver.per_minute)
         self.name = name
         self._receiver = receiver
@@ -269,7 +270,7 @@ class StateDispatcher:
 
     async def _post(self, incidents: Sequence[Incident], now: float) -> DeliveryResult:
         try:
-            alerts = [render_alert(incident, now, self._trace_url) for incident in incidents]
+            alerts = [render_alert(incident, now, self._links) for incident in incidents]
             return await self._receiver.post(self._http, self._url, alerts, now)
         except Exception as error:  # noqa: BLE001 - an internal error is logged, and stops no other receiver
             _log.exception(

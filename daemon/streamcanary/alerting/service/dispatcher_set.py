@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from streamcanary.alerting.notify.delivery.http import open_http_client
+from streamcanary.alerting.notify.page_links import LinkSettings
 from streamcanary.alerting.notify.receivers import Receiver, StateReceiver
 from streamcanary.alerting.service.dispatcher import EngineHandle, EventDispatcher, PeerHealth, StateDispatcher
 
@@ -19,7 +20,7 @@ class _Entry(NamedTuple):
     """A configured receiver, its dispatchers, and the task that runs them."""
 
     receiver: Receiver
-    trace_url: str | None
+    links: LinkSettings
     dispatchers: tuple[EventDispatcher | StateDispatcher, ...]
     task: asyncio.Task[None]
 
@@ -34,16 +35,16 @@ class DispatcherSet:
         self._engine = engine
         self._is_failing = is_failing
         self._receivers: Mapping[str, Receiver] = {}
-        self._trace_url: str | None = None
+        self._links = LinkSettings()
         self._tasks: asyncio.TaskGroup | None = None
         self._entries: dict[str, _Entry] = {}
 
     def __iter__(self) -> Iterator[EventDispatcher | StateDispatcher]:
         return (dispatcher for entry in self._entries.values() for dispatcher in entry.dispatchers)
 
-    def configure(self, receivers: Mapping[str, Receiver], trace_url: str | None) -> None:
+    def configure(self, receivers: Mapping[str, Receiver], links: LinkSettings) -> None:
         """Replace the receivers. Those that stay equal keep their dispatchers."""
-        self._receivers, self._trace_url = receivers, trace_url
+        self._receivers, self._links = receivers, links
         if self._tasks is not None:
             self.start(self._tasks)
 
@@ -53,14 +54,14 @@ class DispatcherSet:
         former, self._entries = self._entries, {}
         for name, receiver in self._receivers.items():
             known = former.pop(name, None)
-            if known is not None and known.trace_url == self._trace_url and _is_equal(known.receiver, receiver):
+            if known is not None and known.links == self._links and _is_equal(known.receiver, receiver):
                 self._entries[name] = known
                 continue
             if known is not None:
                 _retire(known)
             dispatchers, run = self._create(name, receiver, None if known is None else known.task)
             task = tasks.create_task(run, name=f"receiver {name}")
-            self._entries[name] = _Entry(receiver, self._trace_url, dispatchers, task)
+            self._entries[name] = _Entry(receiver, self._links, dispatchers, task)
         for entry in former.values():
             _retire(entry)
 
@@ -82,11 +83,11 @@ class DispatcherSet:
         dispatchers: tuple[EventDispatcher | StateDispatcher, ...]
         if isinstance(receiver, StateReceiver):
             dispatchers = tuple(
-                StateDispatcher(name, receiver, url, self._engine, http, peer_health, self._trace_url)
+                StateDispatcher(name, receiver, url, self._engine, http, peer_health, self._links)
                 for url in receiver.urls
             )
         else:
-            dispatchers = (EventDispatcher(name, receiver, self._engine, http, self._trace_url),)
+            dispatchers = (EventDispatcher(name, receiver, self._engine, http, self._links),)
 
         async def run() -> None:
             async with http:

@@ -103,7 +103,7 @@ class AlertingService:
         self._wake = asyncio.Event()
         self._transitions: list[Incident] = []
         self._dispatchers = DispatcherSet(self, lambda name: self._engine.is_receiver_failing(self._published, name))
-        self._dispatchers.configure(config.receivers, config.trace_url)
+        self._dispatchers.configure(config.receivers, config.links)
         self.view = OperatorView(
             lambda: (self._setup.config, self._engine, self._published),
             lambda: delivery_failures(self._dispatchers),
@@ -255,7 +255,7 @@ class AlertingService:
         before, self._setup = self._setup, keep_open_alerts(setup, self._state)
         self._metrics.configure(self._engine, setup.config.receivers)
         self._liveness.configure(setup.canaries, setup.config.receivers)
-        self._dispatchers.configure(setup.config.receivers, setup.config.trace_url)
+        self._dispatchers.configure(setup.config.receivers, setup.config.links)
         self._apply_config(ConfigReloaded(rescheduled_canaries(before, setup)))
         self._learner.request()
 

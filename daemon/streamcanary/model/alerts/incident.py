@@ -32,8 +32,9 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``first_attempts`` counts the runs whose first attempt failed, before retries; ``bad`` counts after retries.
     ``rescued`` counts the bad runs that a fallback answered: applications with that fallback are served.
     ``faults`` and ``blames`` count faults by kind and by blame. ``message`` is the last one, scrubbed, at most 300
-    characters. There are at most five ids of each kind, the newest last. ``diagnosis`` is the result of the preflight
-    after the first failure, as text; empty if it found nothing or did not run.
+    characters. ``attempts`` are those of the last bad run on its primary route, ``fallbacks`` the names of the routes
+    that it tried then, at most 10. There are at most five ids of each kind, the newest last. ``diagnosis`` is the
+    result of the preflight after the first failure, as text; empty if it found nothing or did not run.
 
     The rest is of a pooled alert: ``failing`` are canaries with more bad samples recently than is normal, the worst
     first, of ``failing_count``, or more if ``has_more_failing``. ``unaffected`` are some of ``unaffected_count`` others
@@ -51,6 +52,8 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_ids: tuple[str, ...] = ()
     trace_ids: tuple[str, ...] = ()
     diagnosis: str = ""
+    attempts: int = 0
+    fallbacks: tuple[str, ...] = ()
     failing: tuple[MemberCounts, ...] = ()
     failing_count: int = 0
     has_more_failing: bool = False
@@ -66,7 +69,8 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``None`` then.
     ``opened`` and ``resolved`` are seconds since the epoch. ``resolve_reason`` says why the incident has resolved,
     ``resolve_condition`` what resolves it. ``labels`` are those of the rule and the canary at the last start.
-    ``evidence`` is that of the opening, updated with each notification. ``annotations`` are templates.
+    ``evidence`` is that of the opening, updated with each notification. ``annotations`` are templates. ``measure`` is
+    that of the rule, ``no_data`` for one about missing runs, and empty if it is about the daemon.
     """
 
     key: str
@@ -82,6 +86,7 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     resolve_reason: str | None = None
     resolve_condition: str = ""
     evidence: Evidence = Evidence()
+    measure: str = ""
 
     @property
     def is_firing(self) -> bool:

@@ -53,11 +53,12 @@ async def test_message_contains_all_details() -> None:
     } == header
     assert {"type": "plain_text", "text": summary, "emoji": False} == section["text"]
     assert [
-        "*Failing since*\n2027-01-15T07:59:00.000Z",
-        "*Bad runs*\n3 of 5 after retries, 4 at the first attempt",
-        "*Fallback*\n1 of 3 bad runs were answered by a fallback",
+        "*Since*\n2027-01-15 07:59:00 UTC (3m ago)",
+        "*Failed runs*\n3 of 5 (60%) after retries, 4 (80%) at the first attempt",
+        "*Users see*\nerrors, or answers of a fallback: one answered 1 of 3 failed runs",
+        "*Tried*\n3 attempts, then the fallback gpt-4.1-mini",
         "*Faults*\noverloaded 2, stalled 1",
-        "*Blame*\nprovider 3",
+        "*Can be fixed by*\nthe provider",
         "*Request ids*\n`req_1, req_2`",
         "*Trace ids*\n`0af7651916cd43dd8448eb211c80319c, 1bf7651916cd43dd8448eb211c80319c`",
     ] == [field["text"] for field in section["fields"]]

@@ -177,6 +177,7 @@ async def test_body_of_a_webhook() -> None:
         "title": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 1m30s, resolved",
         "labels": {"alert": "Errors"},
         "opened": "2027-01-15T08:00:00.000Z",
+        "url": None,
         "total": 1,
         "firing": 0,
         "alerts": [
@@ -197,6 +198,8 @@ async def test_body_of_a_webhook() -> None:
                 "reason": "recovered",
                 "resolves": "3 good runs",
                 "traces": [],
+                "url": None,
+                "silence_url": None,
                 "evidence": {
                     "bad": 3,
                     "total": 5,
@@ -205,6 +208,8 @@ async def test_body_of_a_webhook() -> None:
                     "since": "2027-01-15T07:59:00.000Z",
                     "faults": {"stalled": 1, "overloaded": 2},
                     "blames": {},
+                    "attempts": 0,
+                    "fallbacks": [],
                     "message": "late",
                     "diagnosis": "",
                     "request_ids": [],
@@ -272,8 +277,8 @@ async def test_alertmanager_alerts_have_an_end() -> None:
         "annotations": {
             "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
             "since": "2027-01-15T07:59:00.000Z",
-            "seen": "3 of 5 after retries, 0 at the first attempt",
-            "rescued": "no bad run was answered by a fallback",
+            "seen": "3 of 5 (60%) after retries, 0 (0%) at the first attempt",
+            "users": "errors: no failed run was answered by a fallback",
             "faults": "overloaded 2, stalled 1",
             "message": "late",
         },

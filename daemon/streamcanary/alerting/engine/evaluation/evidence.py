@@ -18,6 +18,7 @@ from streamcanary.model.redaction.redactor import scrub
 
 _MAX_ENTRIES = 50
 _MAX_IDS = 5
+_MAX_FALLBACKS = 10
 _MAX_MESSAGE_LENGTH = 300
 _MAX_ID_LENGTH = 100
 _DAY = 86400.0
@@ -41,12 +42,17 @@ class EvidenceEntry(Struct, frozen=True, array_like=True):
 
 
 class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The last runs with a problem, the last message, and the last ids; the newest come last."""
+    """The last runs with a problem, the last message, and the last ids; the newest come last.
+
+    ``attempts`` and ``fallbacks`` are what the last bad run tried: attempts of its primary, and the further routes.
+    """
 
     entries: tuple[EvidenceEntry, ...] = ()
     message: str = ""
     request_ids: tuple[str, ...] = ()
     trace_ids: tuple[str, ...] = ()
+    attempts: int = 0
+    fallbacks: tuple[str, ...] = ()
 
     @property
     def last_bad_at(self) -> float:
@@ -91,6 +97,8 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
                 last.request_ids, *(attempt.request_id for attempt in _attempts_at_fault(rule, outcome))
             ),
             trace_ids=_append_ids(last.trace_ids, outcome.trace_id),
+            attempts=sum(attempt.route == outcome.attempts[0].route for attempt in outcome.attempts),
+            fallbacks=_fallbacks(outcome),
         )
 
     def evidence(self, counts: FailureCounts, diagnosis: str = "") -> Evidence:
@@ -112,6 +120,8 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
             request_ids=self.request_ids,
             trace_ids=self.trace_ids,
             diagnosis=diagnosis,
+            attempts=self.attempts,
+            fallbacks=self.fallbacks,
         )
 
 
@@ -131,6 +141,12 @@ def _compact(entries: tuple[EvidenceEntry, ...]) -> tuple[EvidenceEntry, ...]:
                 *entries[index + 2 :],
             )
     return entries[1:]
+
+
+def _fallbacks(outcome: Outcome) -> tuple[str, ...]:
+    """Return the names of the routes that a run tried after its primary, each once."""
+    routes = dict.fromkeys(attempt.route for attempt in outcome.attempts)
+    return tuple(_scrub_text(route, _MAX_ID_LENGTH) for route in list(routes)[1 : _MAX_FALLBACKS + 1])
 
 
 def _attempts_at_fault(rule: Rule, outcome: Outcome) -> list[Attempt]:

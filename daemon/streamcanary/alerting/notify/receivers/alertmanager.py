@@ -29,7 +29,8 @@ class Alertmanager(HttpReceiver):
 
     ``urls`` are the addresses of all peers of the cluster, never of a load balancer. A firing alert is sent with
     ``endsAt`` 15 minutes ahead, so that it ends if this daemon does not come back. A resolved alert is sent with the
-    time of its resolve, for 15 minutes. ``generator_url`` is the link "Source" in Alertmanager. The details of an alert
+    time of its resolve, for 15 minutes. ``generator_url`` is the link "Source" in Alertmanager, by
+    default the alert on the status page, if ``alerts.external_url`` is set. The details of an alert
     are sent as annotations (``message``, ``diagnosis``, ``request_ids`` …), unless the rule has an annotation of that
     name.
     """
@@ -58,7 +59,7 @@ class Alertmanager(HttpReceiver):
         worst_result: DeliveryResult = Accepted()
         for start in range(0, len(alerts), _MAX_ALERTS_PER_REQUEST):
             batch = msgspec.json.encode(
-                [self._alert(alert, now) for alert in alerts[start : start + _MAX_ALERTS_PER_REQUEST]]
+                [self.render_alert(alert, now) for alert in alerts[start : start + _MAX_ALERTS_PER_REQUEST]]
             )
             result = await self.deliver(http, f"{url}/api/v2/alerts", batch, now, check_response=reject_web_page)
             if isinstance(result, Refused):
@@ -67,7 +68,8 @@ class Alertmanager(HttpReceiver):
                 return result  # the retry sends all batches again
         return worst_result
 
-    def _alert(self, alert: Alert, now: float) -> dict[str, object]:
+    def render_alert(self, alert: Alert, now: float) -> dict[str, object]:
+        """Return ``alert`` as Alertmanager takes it at ``now`` (seconds since the epoch)."""
         # After a clock step back, both times may be in the future. Alertmanager treats an alert whose end is in the
         # future as firing, and rejects one whose end is before its start.
         ends = now + ALERT_EXPIRY if alert.resolved is None else min(alert.resolved, now)
@@ -80,11 +82,14 @@ class Alertmanager(HttpReceiver):
             "startsAt": rfc3339(min(alert.opened, now, ends)),
             "endsAt": rfc3339(ends),
         }
-        if self.generator_url:
-            document["generatorURL"] = self.generator_url
+        if source := self.generator_url or alert.url:
+            document["generatorURL"] = source
         return document
 
 
 def _evidence_annotations(alert: Alert) -> dict[str, str]:
     traces = {"trace_url": alert.trace_urls[-1]} if alert.trace_urls else {}
-    return {fact.key: fact.text for fact in facts(alert)} | traces
+    # The time since then would be another with each request, and is what Alertmanager shows itself.
+    since = alert.opened if alert.evidence.since is None else alert.evidence.since
+    urls = {name: url for name, url in (("status_url", alert.url), ("silence_url", alert.silence_url)) if url}
+    return {fact.key: fact.text for fact in facts(alert)} | {"since": rfc3339(since)} | traces | urls

@@ -118,10 +118,10 @@ class Apprise(BaseReceiver):
             urls = self.read_secrets()
         except (SecretUnreadable, ValueError) as error:
             return retry_for_unusable_secret(error)
-        title = truncate(disarm_mentions(heading(message)), _MAX_TITLE_LENGTH)
+        title, body = render_text(message)
 
         def deliver(url: str) -> str | None:
-            return _notify(url, title, _body(message), _NOTIFY_TYPES[message.action])
+            return _notify(url, title, body, _NOTIFY_TYPES[message.action])
 
         return await self._blocking_call.run(message.id, urls, deliver, self.timeout)
 
@@ -184,19 +184,23 @@ def _asset() -> Any:
     )
 
 
-def _body(message: Message) -> str:
+def render_text(message: Message) -> tuple[str, str]:
+    """Return the title and the body of ``message`` as plain text, such as subject and body of a mail."""
     shown, firing = message.alerts[:_MAX_ALERTS], len(message.firing_alerts)
     paragraphs = [_alert_text(alert) for alert in shown]
     if message.alert_count > len(shown):
         paragraphs.append(f"and {message.alert_count - len(shown)} more")
     if 0 < firing < len(shown):
         paragraphs.insert(firing, "No longer firing:")
-    return disarm_mentions("\n\n".join(paragraphs))
+    title = truncate(disarm_mentions(heading(message)), _MAX_TITLE_LENGTH)
+    return title, disarm_mentions("\n\n".join(paragraphs))
 
 
 def _alert_text(alert: Alert) -> str:
-    heading = f"{alert.name}, {alert.subject}" if alert.subject else alert.name
-    lines = [alert.summary, f"{heading}: {'firing' if alert.is_firing else 'resolved'}"]
+    lines = [alert.summary]
+    if alert.custom_summary:  # a generated one has the names and the state
+        heading = f"{alert.name}, {alert.subject}" if alert.subject else alert.name
+        lines.append(f"{heading}: {'firing' if alert.is_firing else 'resolved'}")
     lines += [f"{fact.title}: {fact.text}" for fact in facts(alert)]
     lines += [f"{link.title}: {link.url}" for link in links(alert)]
     return "\n".join(lines)

@@ -64,7 +64,7 @@ class PagerDuty(HttpReceiver):
     The severity is that of the label ``severity``, the highest of the alerts that fire: ``page`` and ``critical`` are
     critical, ``error`` is error, ``ticket`` and ``warning`` are warning, ``info`` is info; ``severities`` adds to these
     or changes them. For another value, or without the label, ``severity`` applies. ``client_url`` is the target of the
-    link "View in streamcanary".
+    link "View in streamcanary", by default the status page, if ``alerts.external_url`` is set.
 
     PagerDuty logs a repeated ``trigger`` of an open incident without another effect, and drops a ``resolve`` of an
     unknown one, so that a repeated delivery is harmless.
@@ -101,12 +101,13 @@ class PagerDuty(HttpReceiver):
             (key,) = self.read_secrets()
         except (SecretUnreadable, ValueError) as error:
             return retry_for_unusable_secret(error)
-        event = msgspec.json.encode(self._event(message, key))
+        event = msgspec.json.encode(self.render_event(message, key))
         return await self.deliver(
             http, f"{self.url}/v2/enqueue", event, now, secrets=(key,), check_response=reject_web_page
         )
 
-    def _event(self, message: Message, key: str) -> dict[str, Any]:
+    def render_event(self, message: Message, key: str) -> dict[str, Any]:
+        """Return the event for ``message``, within the limits of PagerDuty; ``key`` is the routing key."""
         event: dict[str, Any] = {
             "routing_key": key,
             "event_action": "resolve" if message.is_resolve else "trigger",
@@ -115,8 +116,8 @@ class PagerDuty(HttpReceiver):
             "links": _links(message),
             "client": "streamcanary",
         }
-        if self.client_url:
-            event["client_url"] = self.client_url
+        if client_url := self.client_url or message.url:
+            event["client_url"] = client_url
         return event
 
     def _payload(self, message: Message) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Slack(HttpReceiver):
         except (SecretUnreadable, ValueError) as error:
             return retry_for_unusable_secret(error)
         return await self.deliver(
-            http, url, msgspec.json.encode(_message(message)), now, check_response=_check_response
+            http, url, msgspec.json.encode(render_slack(message)), now, check_response=_check_response
         )
 
 
@@ -87,12 +87,13 @@ def _check_response(response: SuccessResponse) -> DeliveryResult:
     )
 
 
-def _message(message: Message) -> dict[str, Any]:
+def render_slack(message: Message) -> dict[str, Any]:
+    """Return the body of the request for ``message``, within the limits of Slack."""
     title = heading(message)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain_text(title, _MAX_HEADER_LENGTH)}]
     shown, remaining_length, firing = 0, _MAX_BLOCKS_LENGTH, len(message.firing_alerts)
     for number, alert in enumerate(message.alerts[:_MAX_ALERTS]):
-        alert_blocks = _alert_blocks(alert)
+        alert_blocks = _alert_blocks(alert, is_title=alert.summary == title)
         if number == firing and firing:
             alert_blocks.insert(0, _context("no longer firing:"))
         remaining_length -= len(msgspec.json.encode(alert_blocks))
@@ -111,14 +112,17 @@ def _message(message: Message) -> dict[str, Any]:
     }
 
 
-def _alert_blocks(alert: Alert) -> list[dict[str, Any]]:
+def _alert_blocks(alert: Alert, *, is_title: bool) -> list[dict[str, Any]]:
+    """Return the blocks of an alert; its summary is left out if it is the title."""
     known = facts(alert)
     short_facts = [
         fact for fact in known if fact.key in _CODE_FACTS or (not fact.is_quoted and fact.key not in _LONG_FACTS)
     ]
     long_facts = [fact for fact in known if fact not in short_facts]
     link_list = " · ".join(_link(link.title, link.url) for link in links(alert))
-    section: dict[str, Any] = {"type": "section", "text": _plain_text(alert.summary, _MAX_SUMMARY_LENGTH)}
+    section: dict[str, Any] = {"type": "section"}
+    if not is_title or not short_facts:  # a section needs one of text and fields
+        section["text"] = _plain_text(alert.summary, _MAX_SUMMARY_LENGTH)
     if short_facts:  # Slack refuses an empty list
         section["fields"] = [_field(fact) for fact in short_facts[:_MAX_FIELDS]]
     state = "firing" if alert.is_firing else "resolved"

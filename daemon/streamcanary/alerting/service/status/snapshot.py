@@ -36,7 +36,7 @@ class StatusBuilder:
     def __init__(self, config: AlertsConfig, engine: Engine) -> None:
         groups = engine.groups
         self._bindings = engine.bindings
-        self._trace_url = config.trace_url
+        self._links = config.links
         self._muter = Muter(
             config.maintenance,
             engine.bindings.inhibition,
@@ -101,7 +101,7 @@ class StatusBuilder:
         incident = binding_state.update_evidence(incident) if binding_state is not None else incident
         return OpenIncident(
             incident=incident,
-            annotations=render_alert(incident, now, self._trace_url).annotations,
+            annotations=render_alert(incident, now, self._links).annotations,
             muted_by=self._muter.mute_reason(draft, incident, now),
             silenced_by=tuple(
                 silence.id for silence in draft.silences.values() if silence.is_active(now) and silence.matches(labels)
