@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from support.programs.daemon import run_command, write_config
+from support.programs.terminal import Terminal
 from support.servers.provider import FakeProvider
 from support.servers.receiver import SECRET
 
@@ -66,6 +67,30 @@ async def test_demo_once_prints_an_outage_and_a_summary() -> None:
         set(re.findall(r"s        (chat[a-z-]*): \d+ of \d+ runs failed", result.stderr))
     )  # in one notification
     assert "Traceback" not in result.stderr
+    first_line, *_ = result.stderr.splitlines()
+    assert re.search(r"status page: http://127\.0\.0\.1:\d+/ ", first_line)
+    assert "streamcanary probe --base-url https://api.openai.com/v1 --model gpt-4o-mini" in result.stderr
+
+
+async def test_demo_prints_an_address_that_answers_and_ends_with_ctrl_c() -> None:
+    """The status page is served while the demo runs; interrupted, its exit code is 0 without a summary."""
+    async with Terminal("demo", columns=120) as terminal:
+        await terminal.wait_for("chat: ok after")
+        address = re.search(r"status page: (http://127\.0\.0\.1:\d+)/", terminal.output)
+        assert address is not None
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            status = (await client.get(f"{address[1]}/api/v1/status")).json()
+        assert "demo" == status["summary"]["instance"]
+        terminal.send("\x03")
+        assert 0 == await terminal.finish()
+    assert "did not fire" not in terminal.output
+
+
+async def test_demo_ends_once_or_never() -> None:
+    """``--once`` and ``--loop`` contradict each other."""
+    result = await run_command("demo", "--once", "--loop")
+    assert (2, "") == (result.code, result.stdout)
+    assert "give one of them" in result.stderr
 
 
 async def test_probe_prints_the_answer_and_its_attempts(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--loop", action="store_true", help="Repeat the outage until Ctrl-C.")
     parser.add_argument(
-        "--once", action="store_true", help="Exit when the alerts are resolved, and print a JSON summary."
+        "--once", action="store_true", help="End after one outage, as by default, and print a JSON summary to stdout."
     )
 
 
@@ -59,9 +60,10 @@ VERBS = (
         name="demo",
         module="streamcanary.cli.commands.running.demo",
         help="Show an outage: provider, daemon and receiver in one process",
-        description="Run the daemon against a simulated provider that fails and recovers, and print what happens. "
-        "Needs no key, no account and no network.",
-        examples=("streamcanary demo --once",),
+        description="Run the daemon against a simulated provider that fails and recovers, print what happens and the "
+        "address of the status page, and end after one outage, in about a minute. Needs no key, no account and no "
+        "network.",
+        examples=("streamcanary demo", "streamcanary demo --loop"),
         add_arguments=_add_demo_arguments,
         runs_until_stopped=True,
     ),

@@ -5,6 +5,7 @@ import asyncio
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,14 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Simulator, Timeline, Timings
 
 _DEMO_FOLDER = Path(__file__).parents[2] / "demo"
-_CYCLE_SECONDS = 75.0  # seconds after which the timeline restarts, without --once
-_ONCE_TIMEOUT = 85.0  # seconds after which --once gives up
+_CYCLE_SECONDS = 75.0  # seconds after which the timeline restarts with --loop
+_TIMEOUT = 85.0  # seconds after which the demo gives up without --loop
+_NEXT_STEPS = """\
+try a real endpoint, with its key in OPENAI_API_KEY:
+    streamcanary probe --base-url https://api.openai.com/v1 --model gpt-4o-mini
+watch it all the time:
+    streamcanary init                       # asks a few questions, and writes streamcanary.yaml
+    streamcanary run -c streamcanary.yaml"""
 _TIMINGS = Timings(retry_after=0.3)
 _FAULT_DESCRIPTIONS = {
     "ok": "the provider is healthy",
@@ -43,11 +50,17 @@ class DemoSummary(Struct):
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the demo; with ``--once`` return 0 if its alerts fired and resolved, else 1."""
+    """Run the demo; return 0 if its alerts fired and resolved, or it was interrupted, else 1.
+
+    With ``--once``, interrupting it is 1, too, and a summary is printed to stdout.
+    """
     from streamcanary.telemetry import logs
 
     logs.configure("error")
-    return asyncio.run(_run_demo(once=arguments.once))
+    if arguments.once and arguments.loop:
+        print("streamcanary: --once ends after one outage, --loop never; give one of them", file=sys.stderr)
+        return 2
+    return asyncio.run(_run_demo(once=arguments.once, loop=arguments.loop))
 
 
 class DemoProgress:
@@ -69,6 +82,17 @@ class DemoProgress:
     def restart_clock(self) -> None:
         """Set the printed time to 0, when the timeline starts."""
         self._started = time.monotonic()
+
+    def print_result(self) -> None:
+        """Print what the outage looked like to somebody on call."""
+        summary = self.summary
+        if summary.seconds_to_fire is None or summary.seconds_to_resolve is None:
+            self.print_line("the alert did not fire and resolve in time; is this machine very busy?")
+            return
+        self.print_line(
+            f"the alert fired {summary.seconds_to_fire:g} s after the outage began, and resolved "
+            f"{summary.seconds_to_resolve:g} s after it ended: {summary.failed} of {summary.runs} runs failed"
+        )
 
     def print_line(self, text: str) -> None:
         """Print a line with the time in seconds since the start."""
@@ -151,16 +175,21 @@ class DemoProgress:
             self.finished.set()
 
 
-async def _run_demo(*, once: bool) -> int:
-    from streamcanary.app.callbacks import DaemonCallbacks
+async def _run_demo(*, once: bool, loop: bool) -> int:
+    from streamcanary.app.callbacks import DaemonCallbacks, RunningDaemon
     from streamcanary.app.daemon import run_daemon
     from streamcanary.cli.demo.webhook_receiver import WebhookReceiver
     from streamcanary.cli.signals import stop_on_signal
     from streamcanary.settings import load
 
     request, demo = stop_on_signal(), DemoProgress(Timeline.load(_DEMO_FOLDER / "demo-timeline.yaml"))
-    stop = request.event
-    callbacks = DaemonCallbacks(on_event=demo.on_event, on_outcome=demo.on_outcome, on_transition=demo.on_transition)
+    started: asyncio.Future[RunningDaemon] = asyncio.get_running_loop().create_future()
+    callbacks = DaemonCallbacks(
+        on_event=demo.on_event,
+        on_outcome=demo.on_outcome,
+        on_transition=demo.on_transition,
+        on_started=started.set_result,
+    )
     with tempfile.TemporaryDirectory(prefix="streamcanary-demo-") as folder:
         async with (
             WebhookReceiver(demo.on_notification) as receiver,
@@ -175,23 +204,38 @@ async def _run_demo(*, once: bool) -> int:
                     "DEMO_FOLDER": folder,
                 },
             )
-            demo.print_line("three canaries probe a simulated provider every two seconds")
-            provider.restart_timeline()
-            demo.restart_clock()
+
+            async def narrate() -> None:
+                _print_introduction(demo, (await started).address())
+                await _narrate_phases(demo, provider, request.event, loop=loop)
+
             async with asyncio.TaskGroup() as tasks:
-                narration = tasks.create_task(_narrate_phases(demo, provider, stop, once=once))
-                await run_daemon(settings, stop, callbacks=callbacks)
-                narration.cancel()
-    code = 0 if demo.finished.is_set() or not once else 1
+                narration = tasks.create_task(narrate())
+                await run_daemon(settings, request.event, callbacks=callbacks)
+                was_interrupted = narration.cancel()
+    if not was_interrupted:
+        demo.print_result()
+        print(f"\n{_NEXT_STEPS}", file=sys.stderr, flush=True)
+    code = 0 if demo.finished.is_set() or (was_interrupted and not once) else 1
     if once:
         print(msgspec.json.encode(demo.summary).decode(), flush=True)
     request.stopped(code)
     return code
 
 
-async def _narrate_phases(demo: DemoProgress, provider: Simulator, stop: asyncio.Event, *, once: bool) -> None:
-    """Print the phases of the provider, and end the demo with ``once``, otherwise restart the timeline."""
+def _print_introduction(demo: DemoProgress, address: tuple[str, int] | None) -> None:
+    """Print where to look, and what there is to see."""
+    demo.restart_clock()
+    if address is not None:
+        demo.print_line(f"status page: http://{address[0]}:{address[1]}/ (open it now; it ends with the demo)")
+    demo.print_line("three canaries probe a simulated provider every two seconds; it is about to fail")
+
+
+async def _narrate_phases(demo: DemoProgress, provider: Simulator, stop: asyncio.Event, *, loop: bool) -> None:
+    """Play the timeline and print its phases; end the demo after the outage, or with ``loop`` play it again."""
     while True:
+        provider.restart_timeline()
+        demo.restart_clock()
         phases = demo.timeline.phases
         for phase, next_phase in zip(phases, (*phases[1:], None), strict=True):
             demo.print_line(
@@ -199,17 +243,13 @@ async def _narrate_phases(demo: DemoProgress, provider: Simulator, stop: asyncio
             )
             if next_phase is not None:
                 await asyncio.sleep(next_phase.at - phase.at)
-        try:
-            async with asyncio.timeout((_ONCE_TIMEOUT if once else _CYCLE_SECONDS) - demo.recovery_start):
+        with suppress(TimeoutError):
+            async with asyncio.timeout((_CYCLE_SECONDS if loop else _TIMEOUT) - demo.recovery_start):
                 await demo.finished.wait()
-                if once:
-                    break
-                demo.print_line("all alerts are resolved; the next outage starts soon; press Ctrl-C to stop")
-                await asyncio.Event().wait()
-        except TimeoutError:
-            if once:
-                break
+                if loop:
+                    demo.print_line("all alerts are resolved; the next outage starts soon; press Ctrl-C to stop")
+                    await asyncio.Event().wait()
+        if not loop:
+            break
         demo.finished.clear()
-        provider.restart_timeline()
-        demo.restart_clock()
     stop.set()
