@@ -221,6 +221,9 @@ def test_a_window_too_short_for_a_canary_is_an_error() -> None:
     ((path, message, _),) = config.config_errors([CHAT, rare])
     assert path == ("rules", "Errors", "detector", "over")
     assert message == "rare runs every 2m, 2 times in 5m: fewer than min_samples (5), so it could never fire"
+    seldom = Canary(name="seldom", target="openai", provider="openai", interval=300.0)
+    ((_, message, _),) = config.config_errors([CHAT, seldom])
+    assert message == "seldom runs every 5m, once in 5m: fewer than min_samples (5), so it could never fire"
 
 
 def test_secrets_can_be_read_from_files(tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ def test_a_shape_hits_one_value_of_a_scope() -> None:
         ("5h of 50%", "has the time 5h; a simulation lasts 4h: write a shorter one"),
         ("50% on tree", "hits 'tree', which is unknown; write all, half, 25%, one, one of 8, or one of a scope"),
         ("50% on one of 0", "hits one of no canaries"),
+        ("50% on 0 of 8", "hits '0 of 8', which is unknown; write all, half, 25%, one, one of 8"),
+        ("50% on 25", "hits the share '25', which must be more than 0% and at most 100%; did you mean 25%?"),
     ],
 )
 def test_an_unreadable_shape_is_an_error(text: str, message: str) -> None:

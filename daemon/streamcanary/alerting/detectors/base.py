@@ -11,6 +11,11 @@ from streamcanary.model.schedule import SampleSchedule
 State = TypeVar("State")
 
 
+def format_times(count: int) -> str:
+    """Return how often something happens, in words: ``once``, or ``5 times``."""
+    return "once" if count == 1 else f"{count} times"
+
+
 class FailureCounts(NamedTuple):
     """The number of ``bad`` samples in the last ``total``, the oldest at ``since`` (seconds since the epoch)."""
 

@@ -7,7 +7,14 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, Progress, SampleStream
+from streamcanary.alerting.detectors.base import (
+    BaseDetector,
+    DetectorResult,
+    FailureCounts,
+    Progress,
+    SampleStream,
+    format_times,
+)
 from streamcanary.alerting.detectors.ring import Ring
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration, format_duration
@@ -97,7 +104,7 @@ class BurnRate(BaseDetector):
             return None
         return ConfigIssue(
             ("windows",) if "windows" in self.model_fields_set else (),
-            f"{stream.subject} runs every {stream.schedule}, {runs} times in {format_duration(longest)}: "
+            f"{stream.subject} runs every {stream.schedule}, {format_times(runs)} in {format_duration(longest)}: "
             f"fewer than min_samples ({self.min_samples}), so it could never fire",
         )
 

@@ -13,7 +13,14 @@ from pydantic import (
     model_validator,
 )
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, Progress, SampleStream
+from streamcanary.alerting.detectors.base import (
+    BaseDetector,
+    DetectorResult,
+    FailureCounts,
+    Progress,
+    SampleStream,
+    format_times,
+)
 from streamcanary.alerting.detectors.ring import Ring
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import Duration, format_duration, parse_duration
@@ -151,7 +158,7 @@ class Ratio(BaseDetector):
             return None
         return ConfigIssue(
             ("over",),
-            f"{stream.subject} runs every {stream.schedule}, {runs} times in {self.over}: fewer than min_samples "
+            f"{stream.subject} runs every {stream.schedule}, {format_times(runs)} in {self.over}: fewer than min_samples "
             f"({self.min_samples}), so it could never fire",
         )
 

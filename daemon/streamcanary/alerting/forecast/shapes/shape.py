@@ -119,8 +119,8 @@ def _parse_which(text: str, written: str) -> tuple[float, str]:
         raise ValueError(f"hits one of no canaries; {_WHICH}")
     if found := _ONE_SCOPE.fullmatch(text):
         return 1.0, written[-len(found[1]) :]
-    if text[:1].isdigit():
-        return _rate(text), ""
+    if text[:1].isdigit() and " " not in text:
+        return _share(text), ""
     raise ValueError(f"hits {text!r}, which is unknown; {_WHICH}")
 
 
@@ -131,6 +131,13 @@ def _rate(text: str) -> float:
         return parse_fraction(text)
     except ValueError as error:
         raise ValueError(f"has the error rate {text!r}, which {_as_clause(error)}") from None
+
+
+def _share(text: str) -> float:
+    try:
+        return parse_fraction(text)
+    except ValueError as error:
+        raise ValueError(f"hits the share {text!r}, which {_as_clause(error)}") from None
 
 
 def _seconds(text: str) -> float:
