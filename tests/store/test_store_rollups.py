@@ -1,5 +1,6 @@
 """The rollups of runs in the store: their counts and distributions by hour and by quarter of a day."""
 
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -75,6 +76,15 @@ def test_attempts_tokens_and_cost_are_summed_up(connection: sqlite3.Connection) 
     rollups.add_runs(connection, [run(1, 0, attempts=attempts, usage=usage, cost=0.5), run(2, 1), run(3, 2, cost=0.25)])
     details = only(connection).details
     assert (2, 3, 5, 0.75) == (details.attempts, details.input_tokens, details.output_tokens, details.cost)
+
+
+def test_an_absurd_cost_does_not_lose_the_hour(connection: sqlite3.Connection) -> None:
+    """A cost that no provider asks for is bounded, so that the details stay readable."""
+    rollups.add_runs(connection, [run(1, 0, time_to_first_token=0.5)])
+    for number, cost in enumerate((3e15, 8e15, math.inf, math.nan, -1.0), 2):
+        rollups.add_runs(connection, [run(number, number, cost=cost)])
+    details = only(connection).details
+    assert (1e15, 1) == (details.cost, sum(details.first_token.values()))
 
 
 def test_values_of_answers_are_kept_as_distributions(connection: sqlite3.Connection) -> None:

@@ -22,6 +22,7 @@ UNKNOWN_FAULT: Final = "unknown"
 _OUTCOMES_WITHOUT_SAMPLE = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
 _FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER})
 _MAX = 2**53  # a larger number is damage
+_MAX_COST = 1e15  # USD; a larger sum counts as this
 Count = Annotated[int, Meta(ge=0, le=_MAX)]
 """A number of runs, attempts or tokens."""
 
@@ -100,7 +101,7 @@ class RunDetails(Struct, kw_only=True, array_like=True):
     attempts: Count = 0
     input_tokens: Count = 0
     output_tokens: Count = 0
-    cost: Annotated[float, Meta(ge=0, le=1e15)] = 0.0
+    cost: Annotated[float, Meta(ge=0, le=_MAX_COST)] = 0.0
 
     def sketch(self, name: AnswerValue) -> QuantileSketch:
         """Return the distribution of a value."""
@@ -115,8 +116,8 @@ class RunDetails(Struct, kw_only=True, array_like=True):
         if outcome.usage is not None:
             self.input_tokens += _tokens(outcome.usage.input_tokens)
             self.output_tokens += _tokens(outcome.usage.output_tokens)
-        if outcome.cost is not None and 0 <= outcome.cost <= _MAX:
-            self.cost += outcome.cost
+        if outcome.cost is not None and outcome.cost >= 0:
+            self.cost = min(self.cost + outcome.cost, _MAX_COST)
         if outcome.kind in _OUTCOMES_WITHOUT_SAMPLE:
             return
         if (kind := primary_fault_kind(outcome)) is not None:
@@ -138,8 +139,9 @@ class RunDetails(Struct, kw_only=True, array_like=True):
             merged = getattr(self, faults)
             for kind, count in getattr(later, faults).items():
                 merged[kind] = merged.get(kind, 0) + count
-        for name in ("repeats", "first_repeats", "attempts", "input_tokens", "output_tokens", "cost"):
-            setattr(self, name, getattr(self, name) + getattr(later, name))
+        for name in ("repeats", "first_repeats", "attempts", "input_tokens", "output_tokens"):
+            setattr(self, name, min(getattr(self, name) + getattr(later, name), _MAX))
+        self.cost = min(self.cost + later.cost, _MAX_COST)
         self.last_failed, self.first_last_failed = later.last_failed, later.first_last_failed
 
 

@@ -12,7 +12,7 @@ from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate
 from streamcanary.alerting.learning.history import History
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.outcome import Outcome, OutcomeKind, OutputSpeed
+from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed
 from support.alerting.builders import CHAT, NOON, a_run, alerts
 from support.alerting.histories import DAY, answer_times, bursty_samples
 from support.alerting.rollups import learn_from_rollups
@@ -185,6 +185,24 @@ def test_only_failures_that_the_rule_counts_are_bad() -> None:
         FaultKind.BAD_REQUEST: (120, 6000),
         FaultKind.CLIENT_DELAYED: (0, 5880),
     } == found
+
+
+def test_delays_of_the_daemon_hide_no_burst_of_first_attempts() -> None:
+    """First attempts that failed because of the daemon are no samples: bursts of the others are as long."""
+    overloaded, delayed = (
+        make_fault(kind, Phase.HEADERS, "busy") for kind in (FaultKind.OVERLOADED, FaultKind.CLIENT_DELAYED)
+    )
+    samples = iter(bursty_samples(0.02, 0.3, 24_000, seed=3))
+    runs = failing([False] * 24_000)
+    for number, run in enumerate(runs):
+        fault = delayed if number % 5 == 0 else overloaded if next(samples) else None
+        attempt = Attempt(number=1, route="m", started=0, duration=1, fault=fault)
+        runs[number] = structs.replace(run, attempts=(attempt,))
+    rule = ERRORS | {"measure": "first_attempts"}
+
+    from_runs, learned = learn_from_runs(runs, CHAT, **rule), learn_from_rollups(runs, CHAT, **rule)["chat"]
+
+    assert rate_of(learned).autocorrelation == pytest.approx(rate_of(from_runs).autocorrelation, abs=0.03)
 
 
 def test_slow_answers_and_fixed_limits_have_a_base_rate() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from random import Random
 
 import pytest
+from msgspec import structs
 
 from streamcanary.alerting.detectors import Cusum
 from streamcanary.alerting.learning.baseline import LearnedRate, LearnedValues
@@ -77,3 +78,32 @@ def test_a_learned_rate_fires_no_more_often_than_promised(autocorrelation: float
     samples = iter(bursty_samples(0.02, autocorrelation, SAMPLES, seed=4))
 
     assert days_to_fire(detector, samples) > 5
+
+
+@pytest.mark.parametrize("autocorrelation", [0.0, 0.2, 0.4])
+def test_a_learned_rate_of_a_target_fires_no_more_often_than_promised(autocorrelation: float) -> None:
+    """The bursts of each of eight canaries count, though their hours together have too many runs to show them."""
+    canaries = [structs.replace(CHAT, name=f"chat-{number}", interval=EVERY) for number in range(8)]
+    chains = [bursty_samples(0.02, autocorrelation, SAMPLES // 8, seed=number) for number in range(8)]
+    pooled = [bad for samples in zip(*chains, strict=True) for bad in samples]
+    every, learned_runs = EVERY / 8, round(2 * DAY / EVERY) * 8
+    runs = [
+        a_run(
+            run_id=str(number),
+            canary=canaries[number % 8].name,
+            started=MIDNIGHT + number * every,
+            kind=OutcomeKind.FAILED if bad else OutcomeKind.OK,
+        )
+        for number, bad in enumerate(pooled[:learned_runs])
+    ]
+    rule = {"detector": {**ERRORS["detector"], "false_pages": "1 per 1d"}, "per": "target"}
+    [learned] = learn_from_rollups(runs, *canaries, **rule).values()
+    assert isinstance(learned, LearnedRate)
+    value = ScopeValue("target", CHAT.target, tuple(canaries))
+    detector = Rule.model_validate(rule).detector.for_stream(value.stream(learned))
+    assert isinstance(detector, Cusum)
+
+    later = pooled[learned_runs:]
+    runs_between = days_to_fire(detector, iter(later)) * DAY / EVERY * len(later) / SAMPLES
+
+    assert runs_between > 5 / 7 * DAY / every

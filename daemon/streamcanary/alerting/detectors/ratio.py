@@ -158,8 +158,8 @@ class Ratio(BaseDetector):
             return None
         return ConfigIssue(
             ("over",),
-            f"{stream.subject} runs every {stream.schedule}, {format_times(runs)} in {self.over}: fewer than min_samples "
-            f"({self.min_samples}), so it could never fire",
+            f"{stream.subject} runs every {stream.schedule}, {format_times(runs)} in {self.over}: fewer than "
+            f"min_samples ({self.min_samples}), so it could never fire",
         )
 
     def config_warning(self, stream: SampleStream) -> str | None:

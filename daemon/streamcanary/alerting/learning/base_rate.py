@@ -103,7 +103,7 @@ def estimate_autocorrelation(series: FailureSeries, highest: float = MAX_AUTOCOR
     return min(max(of_neighbours, *of_counts), highest)
 
 
-def autocorrelation_of_repeats(rate: float, repeats: int, followed: int) -> float:
+def autocorrelation_of_repeats(rate: float, repeats: float, followed: float) -> float:
     """Return the bound of the autocorrelation of the Markov chain if bad samples follow ``repeats`` of the bad ones.
 
     ``rate`` is the part of the samples that are bad, and ``followed`` the number of bad samples that have a sample
@@ -137,8 +137,25 @@ def _of_counts(series: FailureSeries, rate: float, of_neighbours: float, size: i
     if spread <= 0:
         return 0.0
     kurtosis = fmean((count - middle) ** 4 for count in counts) / spread**2
-    error = math.sqrt(max(kurtosis - 1, 2.0) / len(counts))
-    found = math.log(spread / (size * rate * (1 - rate)))
+    found = spread / (size * rate * (1 - rate))
+    return autocorrelation_of_dispersion(found, kurtosis, len(counts), of_neighbours, size)
+
+
+def autocorrelation_of_dispersion(
+    dispersion: float, kurtosis: float, counts: int, of_neighbours: float | None, size: float
+) -> float:
+    """Return the bound of the autocorrelation of the Markov chain whose counts have this ``dispersion``.
+
+    It is that of so many ``counts`` of ``size`` samples, which have this ``kurtosis``. The bound is 0 if the
+    autocorrelation ``of_neighbours`` explains how much they vary. Where that is not known, nothing says that samples
+    are independent, and the bound is always above the estimate.
+    """
+    if dispersion <= 0:
+        return 0.0
+    error = math.sqrt(max(kurtosis - 1, 2.0) / counts)
+    found = math.log(dispersion)
+    if of_neighbours is None:
+        return _chain_with_dispersion(math.exp(found + _Z * error), size)
     explained = math.log(_dispersion(of_neighbours, size))
     clustered = NormalDist(found, error)
     bursty = (clustered.cdf(explained + _MAX_LOG_DISPERSION) - clustered.cdf(explained)) / _MAX_LOG_DISPERSION
@@ -146,16 +163,16 @@ def _of_counts(series: FailureSeries, rate: float, of_neighbours: float, size: i
     if bursty <= 0:
         return 0.0
     deviations = _deviations(math.log(bursty / as_explained) if as_explained else math.inf)
-    return 0.0 if deviations is None else _autocorrelation_of_dispersion(math.exp(found + deviations * error), size)
+    return 0.0 if deviations is None else _chain_with_dispersion(math.exp(found + deviations * error), size)
 
 
-def _dispersion(autocorrelation: float, size: int) -> float:
+def _dispersion(autocorrelation: float, size: float) -> float:
     """Return the dispersion of counts of ``size`` samples of a chain."""
     r = autocorrelation
-    return (1 + r) / (1 - r) - 2 * r * (1 - r**size) / (size * (1 - r) ** 2)
+    return (1 + r) / (1 - r) - 2 * r * (1 - math.pow(r, size)) / (size * (1 - r) ** 2)
 
 
-def _autocorrelation_of_dispersion(dispersion: float, size: int) -> float:
+def _chain_with_dispersion(dispersion: float, size: float) -> float:
     """Return the autocorrelation of the chain whose counts have this ``dispersion``; the inverse of the former."""
     low, high = 0.0, 1 - 1e-4
     while high - low > 1e-4:

@@ -6,13 +6,14 @@ is above them is estimated by :mod:`streamcanary.alerting.learning.block_rate`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from itertools import groupby
 from statistics import median, median_low
 from typing import Final, NamedTuple
 
 from streamcanary.alerting.learning.base_rate import CusumSteps
 from streamcanary.alerting.learning.baseline import DAY, QUANTILES, SEASONS, LearnedValues, season_of
-from streamcanary.alerting.learning.block_rate import estimate_block_rate
+from streamcanary.alerting.learning.block_rate import Clustering, clustering_of, estimate_block_rate
 from streamcanary.alerting.learning.failure_series import FailureSeries
 from streamcanary.alerting.learning.rollup_samples import Block
 from streamcanary.alerting.learning.value_baseline import (
@@ -39,6 +40,7 @@ class CanaryValues(NamedTuple):
     limits: tuple[float, ...]
     days: float
     blocks: list[Block]
+    clustering: Clustering
     quantiles: list[list[float]]
 
 
@@ -70,7 +72,8 @@ def summarize_values(name: AnswerValue, rollups: Iterable[Rollup], change: Small
     ]
     step = -(-len(measured) // MAX_BLOCKS)
     shares = [[end / limit for end in quantiles(part.sketch, _LEVELS)] for part, limit in measured[::step]]
-    return CanaryValues(limits, span / DAY, blocks, shares)
+    clustering = clustering_of(blocks, MAX_AUTOCORRELATION, by_season=True, first_autocorrelation=MAX_AUTOCORRELATION)
+    return CanaryValues(limits, span / DAY, blocks, clustering, shares)
 
 
 def estimate_block_values(
@@ -84,7 +87,8 @@ def estimate_block_values(
     if not canaries:
         return None
     blocks = add_blocks(block for each in canaries.values() for block in each.blocks)
-    rate = estimate_block_rate(blocks, latest, cusum, MAX_EXCEEDANCE, MAX_AUTOCORRELATION, by_season=True)
+    clustering = reduce(Clustering.add, (each.clustering for each in canaries.values()))
+    rate = estimate_block_rate(blocks, clustering, latest, cusum, MAX_EXCEEDANCE, MAX_AUTOCORRELATION, by_season=True)
     if rate is None:
         return None
     shares = [each for canary in canaries.values() for each in canary.quantiles]

@@ -12,7 +12,7 @@ import msgspec
 from streamcanary.alerting.engine.bindings import Binding
 from streamcanary.alerting.learning.base_rate import MAX_AUTOCORRELATION
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
-from streamcanary.alerting.learning.block_rate import estimate_block_rate
+from streamcanary.alerting.learning.block_rate import Clustering, clustering_of, estimate_block_rate
 from streamcanary.alerting.learning.block_values import (
     CanaryValues,
     add_blocks,
@@ -47,6 +47,7 @@ class RollupHistory:
         self._bindings_by_canary: dict[str, list[Binding]] = {}
         self._pending: dict[str, set[str]] = {}  # by binding: the canaries whose rollups are still to come
         self._blocks: dict[str, list[Block]] = {}
+        self._clusterings: dict[str, Clustering] = {}
         self._values: dict[str, dict[str, CanaryValues]] = {}
         canaries: dict[str, Canary] = {}
         for binding in history.short_bindings():
@@ -78,6 +79,8 @@ class RollupHistory:
     def _add(self, binding: Binding, canary: Canary, rollups: Iterable[Rollup]) -> None:
         if binding.rule.detector.type != "shift":
             found = [block for rollup in rollups if (block := block_of(binding.rule, rollup)) is not None]
+            clustering = clustering_of(found, MAX_AUTOCORRELATION)
+            self._clusterings[binding.key] = self._clusterings.get(binding.key, Clustering()).add(clustering)
             known = self._blocks.get(binding.key)
             self._blocks[binding.key] = found if known is None else add_blocks([*known, *found])
         elif (name := value_name(binding.rule.measure)) is not None:
@@ -93,7 +96,8 @@ class RollupHistory:
             above = self._history.samples_above(binding, limits)
             return estimate_block_values(values, above, cusum, smallest_change(binding.rule))
         blocks, latest = self._blocks.pop(binding.key, []), self._history.samples(binding)
+        clustering = self._clusterings.pop(binding.key, Clustering())
         if sum(block.total for block in blocks) <= latest.total:
             return None
         highest = binding.rule.detector.max_base_rate
-        return estimate_block_rate(blocks, latest, cusum, highest, MAX_AUTOCORRELATION)
+        return estimate_block_rate(blocks, clustering, latest, cusum, highest, MAX_AUTOCORRELATION)

@@ -34,7 +34,8 @@ def block_of(rule: Rule, rollup: Rollup) -> Block | None:
         case Measure.FIRST_ATTEMPTS:
             bad, failed = _bad(details.first_failures, rule.blame), sum(details.first_failures.values())
             good = max(0, counts.answered + counts.primary_failed - failed)
-            return _block(rollup, good + bad, bad, details.first_repeats * bad, failed)
+            followed = sum(count for kind, count in details.first_failures.items() if kind not in CALLER_FAULTS)
+            return _block(rollup, good + bad, bad, details.first_repeats * bad, followed)
         case Measure.SLOW:
             return _block(rollup, counts.answered, counts.slow)
         case measure if (name := value_name(measure)) is not None and rule.limit is not None:
