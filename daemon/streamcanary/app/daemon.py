@@ -49,6 +49,9 @@ from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import health_routes
 from streamcanary.web.liveness_file import LivenessFile
 from streamcanary.web.metrics import metrics_routes
+from streamcanary.web.page.live_parts import LiveParts
+from streamcanary.web.page.page import page_routes
+from streamcanary.web.page.sources import PageSources
 from streamcanary.web.web_server import WebServer
 
 _log = logging.getLogger(__name__)
@@ -181,7 +184,8 @@ async def run_daemon(
             )
         else:
             ConfigMetrics(settings, clock.time())
-        events = EventHub(EventSource(statuses, lambda: alerting.status))
+        shown = PageSources(canaries=statuses, recorded=store, faults=statuses, kept=runs, alerts=alerting)
+        events = EventHub(EventSource(statuses, lambda: alerting.status, LiveParts(shown, clock)))
         sources = ApiSources(
             statuses=statuses,
             faults=statuses,
@@ -196,6 +200,7 @@ async def run_daemon(
             *health_routes(readiness_checks(scheduler, store)),
             *metrics_routes(telemetry.scraper, authorizer),
             *endpoint_routes(api_endpoints(sources), authorizer),
+            *page_routes(shown, authorizer, clock),
         ]
         await shutdown.enter(LivenessFile(settings.web.liveness_file))
         web_server = await shutdown.enter(

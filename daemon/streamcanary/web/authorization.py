@@ -35,6 +35,7 @@ class Authorizer:
         self._bearer_token = config.bearer_token
         self._allowed_hosts = AllowedHosts(config.host, config.allowed_hosts)
         self._is_loopback_only = is_loopback(config.host)
+        self.has_public_page = config.public_page
 
     def rejection_of(self, request: Request) -> Response | None:
         """Return the response that rejects ``request`` to the API; ``None`` if the request is authorized.

@@ -23,6 +23,8 @@ class WebConfig(BaseModel):
     address can change state. Requests to the API must have a known ``Host``: a name of loopback, ``host``, the address
     that the client has connected to, or one of ``allowed_hosts``. The health endpoints need neither.
 
+    With ``public_page``, ``/public`` and the badges need no token: names, states and availability of canaries.
+
     ``liveness_file`` is renewed every few seconds, for a liveness probe that cannot reach the port. It does not need
     the server: with ``enabled: false`` the daemon listens nowhere, and takes no port from other containers of its pod.
     """
@@ -35,6 +37,7 @@ class WebConfig(BaseModel):
     token: Annotated[Secret, AfterValidator(_check_length)] | None = None
     token_file: Path | None = None
     allowed_hosts: Annotated[tuple[AllowedHost, ...], Field(max_length=100)] = ()
+    public_page: bool = False
     liveness_file: Path | None = None
 
     @model_validator(mode="after")

@@ -65,6 +65,11 @@ class OperatorView:
         config, _, _ = self._current()
         return maintenance_windows(config.maintenance, self._clock.time())
 
+    @property
+    def trace_url(self) -> str | None:
+        """The template of links to traces, with ``{trace_id}`` in it."""
+        return self._current()[0].trace_url
+
     def preview_silence(self, silence: Silence) -> SilencePreview:
         """Return what ``silence`` would match now."""
         _, engine, state = self._current()

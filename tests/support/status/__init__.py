@@ -1,0 +1,1 @@
+"""Values of the status for tests: canaries, alerts and runs in a scenario."""
