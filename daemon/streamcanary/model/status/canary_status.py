@@ -43,7 +43,7 @@ class RecentRun(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False)
     fault: str | None = None
 
 
-class Percentiles(Struct, frozen=True, kw_only=True):
+class Percentiles(Struct, frozen=True, kw_only=True, gc=False):
     """Percentiles of a measure, in its unit (seconds, tokens a second), estimated within 2 %."""
 
     p50: float
@@ -51,7 +51,7 @@ class Percentiles(Struct, frozen=True, kw_only=True):
     p99: float
 
 
-class PeriodStatistics(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PeriodStatistics(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The runs of a canary in a period of ``length`` seconds from ``started`` (seconds since the epoch).
 
     ``runs`` counts those that say something about the target: not the skipped ones, nor internal errors.
