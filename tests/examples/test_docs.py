@@ -123,9 +123,7 @@ def test_the_error_names_the_file_and_what_to_add(
     descriptions = words("cli")
     del descriptions["verbs"]["probe"]
     monkeypatch.setattr(cli, "words", lambda _: descriptions)
-    expected = (
-        "tools/docs/words/cli.yaml, verbs: no description of probe; add the name as a key, with `exit`\n"
-    )
+    expected = "tools/docs/words/cli.yaml, verbs: no description of probe; add the name as a key, with `exit`\n"
     assert (1, expected) == (docs.main([]), capsys.readouterr().err)
     assert (ROOT / "tools/docs/words/cli.yaml").is_file()
 

@@ -1,12 +1,17 @@
 """Serves the whole API over a real socket, with parts that a test controls."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.service.status.history import AlertHistory
+from streamcanary.alerting.service.status.operator_view import OperatorView
 from streamcanary.canary.status.statuses import CanaryStatuses
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
@@ -71,6 +76,19 @@ class ApiServer:
             self.statuses.observe(outcome)
 
 
+def _view(canaries: Sequence[Canary], clock: ManualClock) -> OperatorView:
+    """Return the view of an alert engine with one rule, one receiver and a maintenance window, and without runs."""
+    config = AlertsConfig.model_validate(
+        {
+            "rules": {"Errors": {"detector": {"type": "consecutive", "failures": 3}}},
+            "receivers": {"prom": {"type": "alertmanager", "urls": ["http://127.0.0.1:9"]}},
+            "maintenance": {"nightly": {"match": ['target="openai"'], "cron": "0 3 * * *", "for": "1h"}},
+        }
+    )
+    engine = Engine(config, "test", canaries)
+    return OperatorView(lambda: (config, engine, State()), dict, clock)
+
+
 @asynccontextmanager
 async def serve_api(
     directory: Path,
@@ -93,6 +111,8 @@ async def serve_api(
             recorded_runs=store,
             runs=RunStore(),
             alerts=server.alerts,
+            history=AlertHistory(store),
+            view=_view(canaries, clock),
             reloads=None,
             events=hub,
             clock=clock,

@@ -13,6 +13,7 @@ from streamcanary.web.api.endpoints import Endpoint
 from streamcanary.web.api.event_feed import EventSource
 from streamcanary.web.api.events import EventHub, event_endpoints
 from streamcanary.web.api.openapi import openapi_endpoint
+from streamcanary.web.api.operations import IncidentHistory, OperatorView, operations_endpoints
 from streamcanary.web.api.reload import Reloads, reload_endpoints
 from streamcanary.web.api.runs import Runs, run_endpoints
 from streamcanary.web.api.status import status_endpoints
@@ -27,6 +28,8 @@ class ApiSources(Struct, frozen=True, kw_only=True):
     recorded_runs: RecordedRuns
     runs: Runs
     alerts: Alerts
+    history: IncidentHistory
+    view: OperatorView
     reloads: Reloads | None
     events: EventHub
     clock: Clock
@@ -42,6 +45,7 @@ def api_endpoints(sources: ApiSources) -> list[Endpoint]:
             sources.statuses, sources.recorded_runs, sources.faults, sources.rules, events.source.event_id
         ),
         *run_endpoints(sources.runs, sources.clock),
+        *operations_endpoints(sources.history, sources.view, sources.clock),  # silences/preview before silences/{id}
         *alert_endpoints(sources.alerts, sources.clock),
         *reload_endpoints(sources.reloads),
     ]
@@ -58,6 +62,8 @@ def described_endpoints() -> list[Endpoint]:
             recorded_runs=nothing,
             runs=nothing,
             alerts=nothing,
+            history=nothing,
+            view=nothing,
             reloads=nothing,
             events=EventHub(EventSource(nothing, nothing)),
             clock=nothing,
