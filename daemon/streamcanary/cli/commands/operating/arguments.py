@@ -1,6 +1,7 @@
 """The arguments of the verbs ``alerts``, ``trace``, ``silence``, ``unsilence``."""
 
 import argparse
+from pathlib import Path
 
 from streamcanary.cli.completion import complete_canary
 from streamcanary.cli.verb import Verb, add_daemon_options, with_completer
@@ -46,7 +47,35 @@ def _add_top_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_mcp_arguments(parser: argparse.ArgumentParser) -> None:
+    add_daemon_options(parser)
+    parser.add_argument(
+        "--allow-probe",
+        type=Path,
+        metavar="FILE",
+        help="Let the agent run the canaries of this configuration, which may cost money; no other endpoint.",
+    )
+    parser.add_argument(
+        "--allow-silence", action="store_true", help="Let the agent create silences of up to a day, and end silences."
+    )
+    parser.add_argument(
+        "--http", type=int, metavar="PORT", help="Serve on this port of loopback instead of stdin and stdout."
+    )
+
+
 VERBS = (
+    Verb(
+        name="mcp",
+        module="streamcanary.cli.commands.operating.mcp",
+        help="Serve a running daemon to agents (MCP)",
+        description="Serve a running daemon by the Model Context Protocol on stdin and stdout: status, canaries, "
+        "incidents, runs with their waterfalls, silences. Read-only unless allowed. Needs streamcanary[mcp].",
+        examples=(
+            "streamcanary mcp --url http://127.0.0.1:9465",
+            "streamcanary mcp --allow-probe streamcanary.yaml --allow-silence",
+        ),
+        add_arguments=_add_mcp_arguments,
+    ),
     Verb(
         name="top",
         module="streamcanary.cli.commands.operating.top",

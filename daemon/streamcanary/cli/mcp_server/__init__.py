@@ -1,0 +1,1 @@
+"""The MCP server, with which an agent asks a running daemon."""
