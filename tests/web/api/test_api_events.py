@@ -252,6 +252,35 @@ async def test_a_subscriber_that_never_reads_costs_the_others_nothing(tmp_path: 
         assert ["c0"] == (await reader.next_of("canaries")).canaries
 
 
+@pytest.mark.parametrize(("spent", "pause"), [(0.0, 1.0), (0.04, 1.0), (0.1, 2.0), (3.0, 60.0)])
+def test_rendering_takes_a_twentieth_of_the_event_loop_at_most(spent: float, pause: float) -> None:
+    """Events are rarer if the subscribers show many different pages."""
+    assert pytest.approx(pause) == events.pause_after(spent, 1.0)
+
+
+async def test_a_page_that_cannot_be_rendered_keeps_no_event_from_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The defect is logged, and the other subscribers go on."""
+
+    class BrokenPages:
+        def render(self, view: str, page: str, changed: frozenset[str]) -> bytes:
+            if changed:
+                raise RuntimeError("a defect")
+            return b""
+
+    async with (
+        serve_api(tmp_path, CHAT, events=QUICK, fragments=BrokenPages()) as server,
+        subscribed(server, "?html=overview") as broken,
+        subscribed(server) as other,
+    ):
+        await broken.next()
+        await other.next(2)
+        server.observe(make_outcome(0))
+        assert ["chat"] == (await other.next_of("canaries")).canaries
+    assert "events not rendered" in caplog.messages
+
+
 async def test_streams_end_when_the_daemon_stops(tmp_path: Path) -> None:
     """The server does not wait for its subscribers."""
     async with serve_api(tmp_path, CHAT, events=QUICK) as server, subscribed(server) as subscriber:

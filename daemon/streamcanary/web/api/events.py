@@ -5,6 +5,7 @@ A subscriber that does not read is disconnected by the deadline of its response,
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Final, Self
 
@@ -31,6 +32,7 @@ SEND_TIMEOUT: Final = 10.0
 """Seconds that a subscriber may take to read what is sent."""
 
 _INTERVAL = 1.0  # seconds between two batches of events, at least
+_MAX_LOOP_SHARE = 0.05  # of the event loop, for rendering
 _MEDIA_TYPE = "text/event-stream"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter for nginx
 _RETRY = b"retry: 3000\n\n"  # milliseconds until a browser reconnects
@@ -142,14 +144,23 @@ class EventHub:
 
     async def _render(self) -> None:
         """Render what has changed, once each interval, as long as there are subscribers."""
+        spent = 0.0
         while self._feeds:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(pause_after(spent, self._interval))
+            spent = 0.0
             for feed in list(self._feeds.values()):
+                began = time.perf_counter()
                 try:
                     feed.render()
                 except Exception:  # noqa: BLE001 - it is logged; the other feeds go on
                     _log.exception("events not rendered")
+                spent += time.perf_counter() - began
                 await asyncio.sleep(0)
+
+
+def pause_after(spent: float, interval: float) -> float:
+    """Return the seconds until events are rendered again: many different pages must not delay the canaries."""
+    return max(interval, spent / _MAX_LOOP_SHARE)
 
 
 def event_endpoints(hub: EventHub) -> list[Endpoint]:
