@@ -9,16 +9,20 @@ from msgspec import structs
 
 from streamcanary.alerting.engine.bindings import Bindings
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
+from streamcanary.alerting.learning.block_rate import clustering_of
+from streamcanary.alerting.learning.block_values import CanaryValues, PooledValues
 from streamcanary.alerting.learning.history import History
+from streamcanary.alerting.learning.rollup_samples import Block
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed
+from streamcanary.model.rollup import QUARTER_DAY
 from support.alerting.builders import CHAT, NOON, a_run, alerts
 from support.alerting.histories import DAY, answer_times, bursty_samples
 from support.alerting.rollups import learn_from_rollups
 
 POEM = structs.replace(CHAT, name="poem")
-MIDNIGHT = NOON // DAY * DAY
+MIDNIGHT = int(NOON // DAY * DAY)
 ERRORS: dict[str, Any] = {"detector": {"type": "spike", "normal": "learned"}}
 SLOWER: dict[str, Any] = {"measure": "first_token", "detector": {"type": "shift"}}
 OVERLOADED = make_fault(FaultKind.OVERLOADED, Phase.HEADERS, "busy")
@@ -147,6 +151,20 @@ def test_a_rule_over_a_target_compares_each_canary_with_its_own_limit() -> None:
     found = values_of(learn_from_rollups(runs, CHAT, POEM, per="target", **SLOWER)["target openai"])
     assert found.limit("poem", NOON) == pytest.approx(10 * (found.limit("chat", NOON) or 0), rel=0.03)
     assert found.above.total in (2 * 360, 2 * 720)  # of one quarter of the day
+
+
+def test_a_rule_over_thousands_of_canaries_keeps_sums() -> None:
+    """Of each canary its limit and one block of quantiles stay: a week of 10,000 canaries would not fit into memory."""
+    blocks = [Block(MIDNIGHT + number * QUARTER_DAY, QUARTER_DAY, 700, 70) for number in range(32)]
+    canary = CanaryValues((1.0,), 8.0, blocks, clustering_of(blocks, 0.98), [[0.5] * 20] * 28)
+    pooled = PooledValues(10_000)
+    for number in range(3_000):
+        pooled.add(f"chat-{number}", canary)
+    assert (3_000, 32, 3_000) == (len(pooled.limits), len(pooled.blocks), len(pooled.quantiles))
+    assert (3_000 * 700, 3_000 * 70) == pooled.blocks[0][2:4]
+    few = PooledValues(8)
+    few.add("chat", canary)
+    assert 28 == len(few.quantiles)
 
 
 def test_the_base_rate_is_that_of_the_runs() -> None:

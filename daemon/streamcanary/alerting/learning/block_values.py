@@ -5,8 +5,7 @@ This is for fleets whose recorded runs reach back some hours only. All functions
 is above them is estimated by :mod:`streamcanary.alerting.learning.block_rate`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from statistics import median, median_low
 from typing import Final, NamedTuple
@@ -31,6 +30,7 @@ from streamcanary.model.answer_values import AnswerValue
 from streamcanary.model.quantile_sketch import QuantileSketch, count_above, merge_sketch, quantiles, value_count
 from streamcanary.model.rollup import HOUR, QUARTER_DAY, Rollup
 
+_MAX_POOLED_BLOCKS = 4_000  # whose quantiles are kept for several canaries together, and one of each canary at least
 _LEVELS: Final = [(number + 0.5) / QUANTILES for number in range(QUANTILES)]
 
 
@@ -42,6 +42,27 @@ class CanaryValues(NamedTuple):
     blocks: list[Block]
     clustering: Clustering
     quantiles: list[list[float]]
+
+
+class PooledValues:
+    """The values of all canaries of a rule, of which there are ``count``: what each adds is kept as a sum."""
+
+    def __init__(self, count: int) -> None:
+        self.limits: dict[str, tuple[float, ...]] = {}
+        self.days = 0.0
+        self.blocks: list[Block] = []
+        self.clustering = Clustering()
+        self.quantiles: list[list[float]] = []
+        self._max_blocks = max(1, min(MAX_BLOCKS, _MAX_POOLED_BLOCKS // max(1, count)))
+
+    def add(self, identity: str, values: CanaryValues) -> None:
+        """Add the values of the canary of ``identity``."""
+        self.limits[identity] = values.limits
+        self.days = max(self.days, values.days)
+        self.blocks = add_blocks([*self.blocks, *values.blocks])
+        self.clustering = self.clustering.add(values.clustering)
+        step = -(-len(values.quantiles) // self._max_blocks)
+        self.quantiles += values.quantiles[::step]
 
 
 class _Part(NamedTuple):
@@ -77,26 +98,25 @@ def summarize_values(name: AnswerValue, rollups: Iterable[Rollup], change: Small
 
 
 def estimate_block_values(
-    canaries: Mapping[str, CanaryValues], latest: FailureSeries, cusum: CusumSteps, change: SmallestChange
+    values: PooledValues, latest: FailureSeries, cusum: CusumSteps, change: SmallestChange
 ) -> LearnedValues | None:
-    """Return what is normal for ``canaries`` (by identity) together; ``None`` if there are too few samples.
+    """Return what is normal for the canaries of ``values`` together; ``None`` if there are too few samples.
 
     ``latest`` are the latest samples above the limits, one by one; ``cusum`` and ``change``, with which the limits were
     computed, are as for :func:`~streamcanary.alerting.learning.value_baseline.estimate_values`.
     """
-    if not canaries:
+    if not values.limits:
         return None
-    blocks = add_blocks(block for each in canaries.values() for block in each.blocks)
-    clustering = reduce(Clustering.add, (each.clustering for each in canaries.values()))
-    rate = estimate_block_rate(blocks, clustering, latest, cusum, MAX_EXCEEDANCE, MAX_AUTOCORRELATION, by_season=True)
+    rate = estimate_block_rate(
+        values.blocks, values.clustering, latest, cusum, MAX_EXCEEDANCE, MAX_AUTOCORRELATION, by_season=True
+    )
     if rate is None:
         return None
-    shares = [each for canary in canaries.values() for each in canary.quantiles]
     return LearnedValues(
-        limits={identity: canary.limits for identity, canary in canaries.items()},
-        days=max(canary.days for canary in canaries.values()),
+        limits=values.limits,
+        days=values.days,
         above=rate,
-        quantiles=tuple(round(median_low(level), 4) for level in zip(*shares, strict=True)),
+        quantiles=tuple(round(median_low(level), 4) for level in zip(*values.quantiles, strict=True)),
         smallest_change=round(change.factor, 6),
     )
 

@@ -14,7 +14,7 @@ from streamcanary.alerting.learning.base_rate import MAX_AUTOCORRELATION
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
 from streamcanary.alerting.learning.block_rate import Clustering, clustering_of, estimate_block_rate
 from streamcanary.alerting.learning.block_values import (
-    CanaryValues,
+    PooledValues,
     add_blocks,
     estimate_block_values,
     summarize_values,
@@ -48,7 +48,7 @@ class RollupHistory:
         self._pending: dict[str, set[str]] = {}  # by binding: the canaries whose rollups are still to come
         self._blocks: dict[str, list[Block]] = {}
         self._clusterings: dict[str, Clustering] = {}
-        self._values: dict[str, dict[str, CanaryValues]] = {}
+        self._values: dict[str, PooledValues] = {}
         canaries: dict[str, Canary] = {}
         for binding in history.short_bindings():
             if keys is not None and binding.key not in keys:
@@ -86,14 +86,14 @@ class RollupHistory:
         elif (name := value_name(binding.rule.measure)) is not None:
             values = summarize_values(name, rollups, smallest_change(binding.rule))
             if values is not None:
-                self._values.setdefault(binding.key, {})[canary.identity] = values
+                pooled = self._values.setdefault(binding.key, PooledValues(len(binding.canaries)))
+                pooled.add(canary.identity, values)
 
     def _learn(self, binding: Binding) -> LearnedRate | LearnedValues | None:
         cusum = self._history.cusum(binding)
         if binding.rule.detector.type == "shift":
-            values = self._values.pop(binding.key, {})
-            limits = LearnedValues(limits={identity: each.limits for identity, each in values.items()}, days=0.0)
-            above = self._history.samples_above(binding, limits)
+            values = self._values.pop(binding.key, PooledValues(0))
+            above = self._history.samples_above(binding, LearnedValues(limits=values.limits, days=0.0))
             return estimate_block_values(values, above, cusum, smallest_change(binding.rule))
         blocks, latest = self._blocks.pop(binding.key, []), self._history.samples(binding)
         clustering = self._clusterings.pop(binding.key, Clustering())
