@@ -10,6 +10,7 @@ import pytest
 from streamcanary.model import names
 from streamcanary.web.config import WebConfig
 from streamcanary.web.health import health_routes
+from streamcanary.web.uvicorn_server import bind_socket
 from streamcanary.web.web_server import WebServer
 from support.http_client import loopback_client
 from support.telemetry.in_memory import RecordedTelemetry
@@ -78,3 +79,11 @@ async def test_a_server_that_has_not_started_can_be_stopped(taken: socket.socket
     taken.close()
     await asyncio.sleep(0.05)
     socket.create_server(("127.0.0.1", port)).close()
+
+
+async def test_a_response_does_not_wait_for_an_acknowledgement() -> None:
+    """Connections have TCP_NODELAY: head and body of a response are sent at once, not 40 ms apart."""
+    with await bind_socket("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert 1 == accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

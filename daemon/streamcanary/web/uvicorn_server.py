@@ -35,6 +35,8 @@ async def bind_socket(host: str, port: int) -> socket.socket:
     family, _, _, _, address = addresses[0]
     is_dualstack = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     listener = socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS, dualstack_ipv6=is_dualstack)
+    # Connections inherit it. asyncio does not set it for them: a response would wait 40 ms for an acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setblocking(False)  # noqa: FBT003 - a signature of the standard library
     return listener
 

@@ -130,6 +130,9 @@ class ScenarioAlerts:
     def unfinished(self) -> Sequence[PastIncident]:
         return [one for one in self.scenario.history if one.resolved is None]
 
+    async def rules_with_forecasts(self, canary: str) -> tuple[RuleStatus, ...]:
+        return self.rules(canary)
+
     def rules(self, canary: str) -> tuple[RuleStatus, ...]:
         status = next((one for one in self.canaries if one.name == canary), None)
         return () if status is None else make_detail(status).rules

@@ -1,9 +1,11 @@
 """The page of a canary, and the waterfall of a run."""
 
+import asyncio
 import itertools
 
 import pytest
 
+from streamcanary.model.status.canary_status import RuleStatus
 from streamcanary.web.page.views.recorded_trace import trace_of
 from streamcanary.web.page.views.run import axis_ticks, message_text, run_view
 from support.status import alerts, canaries, traces
@@ -186,3 +188,21 @@ async def test_a_canary_without_a_run_says_when_the_first_is_due() -> None:
     assert "chat-mini has no data." == page.text("h1")
     assert "Last runs No run yet; the first one is due in 12 s." == page.text("section", id="recent")
     assert "No answer was measured in the last 24 hours." in page.text("section", id="latency")
+
+
+async def test_a_page_does_not_wait_for_long_forecasts() -> None:
+    """Forecasts that take long are shown by a later page; meanwhile the rules are there without them."""
+    sources = make_sources(canaries.outage())
+    calls = []
+
+    async def never(canary: str) -> tuple[RuleStatus, ...]:
+        calls.append(canary)
+        await asyncio.Event().wait()
+        return ()
+
+    sources.alerts.view.rules_with_forecasts = never  # type: ignore[method-assign]
+    async with served_page(sources) as http:
+        for _ in range(2):
+            page = Document((await http.get("/canaries/chat-mini")).text)
+            assert "17 of 17" in page.text("li", data_rule="LLMErrorSpike")
+    assert ["chat-mini"] == calls

@@ -1,5 +1,6 @@
 """The routes of the status page."""
 
+import asyncio
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -8,7 +9,7 @@ from starlette.routing import Route
 
 from streamcanary.model.clock import Clock
 from streamcanary.model.run_trace import RunSummary, RunTrace
-from streamcanary.model.status.canary_status import CanaryDetail, CanaryStatus, FaultCount
+from streamcanary.model.status.canary_status import CanaryDetail, CanaryStatus, FaultCount, RuleStatus
 from streamcanary.store.errors import StoreFailing
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.page import text_format
@@ -31,6 +32,9 @@ from streamcanary.web.page.views.run import PHASE_WORDS, run_view
 RUNS_PER_PAGE: Final = 50
 RUNS_SEARCHED: Final = 200
 """Recorded runs among which a run is found: a link may be older than the page that it was on."""
+MAX_FORECASTS: Final = 4
+"""Canaries whose forecasts are computed at once."""
+_FORECAST_WAIT = 0.05  # seconds
 _MAX_NAME = 300  # characters
 _FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 
@@ -42,6 +46,7 @@ class StatusPages:
         self._sources = sources
         self._authorizer = authorizer
         self._clock = clock
+        self._forecasts: dict[str, asyncio.Task[tuple[RuleStatus, ...]]] = {}
 
     def frame(self, request: Request, **values: Any) -> dict[str, Any]:
         """Return what the frame of each page shows."""
@@ -85,8 +90,17 @@ class StatusPages:
             faults = await self._sources.faults.faults_of(name)
         except StoreFailing as error:
             unavailable = str(error)
-        detail = CanaryDetail(status=status, faults=faults, rules=self._sources.alerts.view.rules(name))
+        detail = CanaryDetail(status=status, faults=faults, rules=await self._rules(name))
         return canary_view(detail, page, self._clock.time(), unavailable)
+
+    async def _rules(self, canary: str) -> tuple[RuleStatus, ...]:
+        """Return the rules of a canary with the forecasts that are known soon; a later page has all."""
+        view = self._sources.alerts.view
+        if canary not in self._forecasts and len(self._forecasts) < MAX_FORECASTS:
+            task = self._forecasts[canary] = asyncio.create_task(view.rules_with_forecasts(canary))
+            task.add_done_callback(lambda _: self._forecasts.pop(canary, None))
+            await asyncio.wait([task], timeout=_FORECAST_WAIT)
+        return view.rules(canary)
 
     async def run(self, request: Request) -> Response:
         """Show the waterfall of a run."""

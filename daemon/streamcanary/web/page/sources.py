@@ -68,6 +68,10 @@ class OperatorView(Protocol):
         """Return how far each rule is from firing for ``canary``."""
         ...
 
+    async def rules_with_forecasts(self, canary: str) -> tuple[RuleStatus, ...]:
+        """Return :meth:`rules` with all forecasts, in up to some seconds; :meth:`rules` has them afterwards."""
+        ...
+
     @property
     def receivers(self) -> tuple[ReceiverStatus, ...]:
         """The state of each receiver."""
