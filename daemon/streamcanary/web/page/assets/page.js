@@ -175,13 +175,14 @@ function move(step) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const typing = event.target.matches("input, textarea, select");
+  const on = event.target instanceof Element ? event.target : document.body;
+  const typing = on.matches("input, textarea, select");
   if (event.key === "Escape" && event.target === filter) { filter.value = ""; filterRows(); filter.blur(); }
   if (typing) return;
   if (event.key === "/" && filter) { event.preventDefault(); filter.focus(); filter.select(); }
   else if (event.key === "j") move(1);
   else if (event.key === "k") move(-1);
-  else if (event.key === "Enter" && event.target.matches("tr")) event.target.querySelector("a")?.click();
+  else if (event.key === "Enter" && on.matches("tr")) on.querySelector("a")?.click();
 });
 
 // ---- what a silence would match
