@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed, Usage
 from streamcanary.model.quantile_sketch import quantile
 from streamcanary.model.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts
-from streamcanary.store import rollups
+from streamcanary.store import history, rollups
 from streamcanary.store.database import Store
 from streamcanary.store.recorded_runs import RunsUnreadable, read_recorded_rollups, sum_recorded_counts
 from streamcanary.store.sqlite.migrations import migrate
@@ -266,3 +267,34 @@ async def test_rollups_of_a_missing_store_are_an_error(path: Path) -> None:
     """The error says what to give instead."""
     with pytest.raises(RunsUnreadable, match="there is no database"):
         sum_recorded_counts(path, [0.0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_run_is_counted_once_whatever_happens(connection: sqlite3.Connection, seed: int) -> None:
+    """Transactions fail and are made again, runs are recorded twice and late, the clock steps, hours are merged."""
+    random = Random(seed)  # noqa: S311 - a simulation
+    now, recorded = float(MIDNIGHT), dict[str, Outcome]()
+    for number in range(400):
+        now += random.choice((60, 600, 3_600, 30_000, -20_000))
+        late = random.choice((0, 0, 0, 3_600, 3 * DAY))
+        kind = random.choice((OutcomeKind.OK, OutcomeKind.FAILED, OutcomeKind.SLOW, OutcomeKind.SKIPPED))
+        outcomes = [
+            run(number, now - late - MIDNIGHT, kind),
+            *random.choices(list(recorded.values()), k=bool(recorded)),
+        ]
+        for is_lost in (random.random() < 0.3, False):
+            connection.execute("BEGIN")
+            rollups.add_runs(connection, [each for each in outcomes if history.record_run(connection, each)])
+            if random.random() < 0.2:
+                rollups.prune_rollups(connection, now)
+            connection.execute("ROLLBACK" if is_lost else "COMMIT")
+        recorded |= {outcome.run_id: outcome for outcome in outcomes}
+    expected = RunCounts()
+    for outcome in recorded.values():
+        expected.add(outcome)
+    counts, failures, lengths = RunCounts(), 0, set()
+    for rollup in rollups.read_rollups(connection, 0):
+        counts.merge(rollup.counts)
+        lengths.add(rollup.length)
+        failures += rollup.details.failures.get("overloaded", 0)
+    assert (expected, expected.failed, {HOUR, QUARTER_DAY}) == (counts, failures, lengths)
