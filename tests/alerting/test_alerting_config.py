@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from pydantic import ValidationError
 
 from streamcanary.alerting.config import AlertsConfig
@@ -215,12 +216,17 @@ def test_a_rule_that_matches_no_canary_is_an_error() -> None:
 
 
 def test_a_window_too_short_for_a_canary_is_an_error() -> None:
-    """A window that cannot contain ``min_samples`` runs of a canary is reported."""
+    """A window that cannot contain ``min_samples`` runs of a canary is reported, once for those that are alike."""
     config = alerts(rules=rules_with_detector(type="ratio", over="5m"))
     rare = Canary(name="rare", target="openai", provider="openai", interval=120.0)
     ((path, message, _),) = config.config_errors([CHAT, rare])
     assert path == ("rules", "Errors", "detector", "over")
     assert message == "rare runs every 2m, 2 times in 5m: fewer than min_samples (5), so it could never fire"
+    fleet = [structs.replace(rare, name=f"rare-{number}") for number in range(250)]
+    ((_, message, _),) = config.config_errors(fleet)
+    assert message == (
+        "rare-0 runs every 2m, 2 times in 5m: fewer than min_samples (5), so it could never fire; the same for 249 more"
+    )
     seldom = Canary(name="seldom", target="openai", provider="openai", interval=300.0)
     ((_, message, _),) = config.config_errors([CHAT, seldom])
     assert message == "seldom runs every 5m, once in 5m: fewer than min_samples (5), so it could never fire"

@@ -1,6 +1,6 @@
 """The configuration model of the ``alerts`` section."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from streamcanary.alerting.routing import Route
 from streamcanary.alerting.rules import Name, Rule
 from streamcanary.alerting.scope import scope_errors, scope_values
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
+from streamcanary.model.config_types.config_issue import ConfigIssue, KeyPath, raise_config_errors
 
 
 def _check_trace_url(url: str) -> str:
@@ -141,7 +141,19 @@ class AlertsConfig(Grouping):
             errors += [error._replace(path=("rules", name, *error.path)) for error in scope_errors(rule, canaries)]
             errors += [
                 ConfigIssue(("rules", name, "detector", *error.path), error.message)
-                for value in scope_values(rule, canaries)
-                if (error := rule.detector.config_error(value.stream())) is not None
+                for error in _detector_errors(rule, canaries)
             ]
         return errors
+
+
+def _detector_errors(rule: Rule, canaries: Sequence[Canary]) -> list[ConfigIssue]:
+    """Return the errors of the detector; those that differ only in the name of the canary are one."""
+    alike: dict[tuple[KeyPath, str], list[ConfigIssue]] = {}
+    for value in scope_values(rule, canaries):
+        if (error := rule.detector.config_error(value.stream())) is not None:
+            text = error.message.replace(value.subject, "", 1)
+            alike.setdefault((error.path, text), []).append(error)
+    return [
+        first._replace(message=f"{first.message}; the same for {len(others)} more") if others else first
+        for first, *others in alike.values()
+    ]
