@@ -44,7 +44,7 @@ class Failure(Exception):
         heading: str,
         message: str,
         links: tuple[tuple[str, str], ...] = (),
-        links_heading: str = "There is",
+        links_heading: str = "What there is",
     ) -> None:
         super().__init__(message)
         self.status, self.heading, self.message = status, heading, message
