@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from mcp import Client, StdioServerParameters
 
-from streamcanary.cli.mcp_server.documents import MAX_CHARACTERS, DATA_WARNING, answer
+from streamcanary.cli.mcp_server.documents import DATA_WARNING, MAX_CHARACTERS, answer
 from support.programs.daemon import Daemon, run_command
 from support.programs.program import poll_until
 from support.programs.terminal import Terminal
