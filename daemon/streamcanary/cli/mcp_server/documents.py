@@ -27,7 +27,7 @@ _INCIDENT_FIELDS = (
 
 
 def answer(document: Mapping[str, Any], items: str | None = None) -> str:
-    """Return ``document`` as JSON with the warning; of the list ``items`` as many as fit, and the number of the rest."""
+    """Return ``document`` as JSON with the warning; of the list ``items`` as many as fit."""
     cleaned = {"warning": DATA_WARNING, **_clean(document)}
     if items is not None and isinstance(cleaned.get(items), list):
         total = len(document[items])
