@@ -39,6 +39,8 @@ _RUNS = {  # each outcome has another height, so that a terminal without colours
 _OTHER_RUN = ("·", "bright_black")
 _MAX_ALERTS = 5
 _MAX_LOG_LINES = 5
+_MIN_HEIGHT = 10  # lines of a terminal with alerts below its canaries
+_MIN_HEIGHT_WITH_LOG = 12
 _LOG_LINE = re.compile(r"[\d-]{10}T([\d:]{8})\S* +\[(\w+) *\]")
 _WIDE, _MEDIUM, _NARROW = 100, 72, 50  # columns of the terminal
 _MIN_STRIP, _MAX_STRIP = 10, 60
@@ -63,10 +65,16 @@ class LiveView(Struct, frozen=True, kw_only=True):
 
 
 def render(view: LiveView, width: int, height: int) -> RenderableType:
-    """Return the view for a terminal of ``width`` columns and ``height`` lines; it is never higher."""
+    """Return the view for a terminal of ``width`` columns and ``height`` lines.
+
+    The title, the sentence and its detail are always there, in four lines: a screen cuts off what it has no room for.
+    """
     head = [_title(view, width), *_sentence(view)]
-    log = [_line(_short_log_line(line), "bright_black") for line in view.log_lines[-min(_MAX_LOG_LINES, height // 5) :]]
-    alerts = list(_alert_lines(view)) if height >= 10 else []
+    log_count = min(_MAX_LOG_LINES, height // 5) if height >= _MIN_HEIGHT_WITH_LOG else 0
+    log = [
+        _line(_short_log_line(line), "bright_black") for line in [*view.log_lines][-log_count or len(view.log_lines) :]
+    ]
+    alerts = list(_alert_lines(view, max(1, min(_MAX_ALERTS, (height - 8) // 3)))) if height >= _MIN_HEIGHT else []
     room = height - len(head) - len(alerts) - len(log) - 3  # the blank lines, and the head of the table
     parts: list[RenderableType] = [*head, Text()]
     if room > 0 and view.canaries:
@@ -162,13 +170,13 @@ def _first_tokens(canary: CanaryStatus) -> str:
     return format_duration(measured[-1]) if measured else "-"
 
 
-def _alert_lines(view: LiveView) -> Iterator[Text]:
+def _alert_lines(view: LiveView, count: int) -> Iterator[Text]:
     if not view.alerts:
         return
     yield Text()
-    for line in view.alerts[:_MAX_ALERTS]:
+    for line in view.alerts[:count]:
         yield _line(f"FIRING  {printable(line, 500)}", "red")
-    if (more := view.alert_count - _MAX_ALERTS) > 0:
+    if (more := view.alert_count - count) > 0:
         yield _line(f"and {more} more firing", "red")
 
 
