@@ -20,7 +20,7 @@ from support.programs.program import poll_until
 from support.programs.terminal import Terminal
 from support.servers.provider import MODEL, FakeProvider
 
-READING = {"status", "canaries", "canary", "incidents", "runs", "run_waterfall", "silences"}
+READING = {"status", "canaries", "canary", "incidents", "past_incidents", "runs", "run_waterfall", "silences"}
 SECRET = "sk-live-5up3rs3cr3t"
 
 
@@ -75,6 +75,8 @@ async def test_an_agent_finds_out_what_is_broken(tmp_path: Path) -> None:
             assert 1 == status["summary"]["counts"]["failing"]
             incidents = json.loads(await call(client, "incidents"))["incidents"]
             assert [("Down", "chat")] == [(one["alert"], one["subject"]) for one in incidents]
+            history = json.loads(await call(client, "past_incidents", canary="chat"))["incidents"]
+            assert [("Down", "chat")] == [(one["rule"], one["subject"]) for one in history]
             canaries = json.loads(await call(client, "canaries", state="failing"))["canaries"]
             assert [("chat", "failing", "server_error")] == [
                 (one["name"], one["state"], one["fault"]) for one in canaries

@@ -93,6 +93,13 @@ def _add_reading_tools(server: MCPServer[Any], client: DaemonClient) -> None:
         return answer({"firing": document.get("firing"), "incidents": shown}, "incidents")
 
     @server.tool(annotations=_READ_ONLY, structured_output=False)
+    async def past_incidents(canary: _Name = "", limit: _Limit = 10) -> str:
+        """List the alerts of the last 30 days with their timelines, latest first; `canary` is one they are about."""
+        parameters = {"limit": str(limit), **({"canary": canary} if canary else {})}
+        document = await _get(client, f"/api/v1/incidents/history?{urlencode(parameters)}")
+        return answer({"incidents": _items(document, "incidents")}, "incidents")
+
+    @server.tool(annotations=_READ_ONLY, structured_output=False)
     async def runs(canary: _Name, outcome: _Name = "", limit: _Limit = 10) -> str:
         """List the recorded runs of a canary, the latest first; `outcome` is ok, slow, failed_over or failed."""
         parameters = {"limit": str(limit), **({"outcome": outcome} if outcome else {})}
