@@ -22,6 +22,7 @@ STEADY_RATES: Final = (0.05, 0.1, 0.2)
 
 _MANY = 20.0  # alerts a day, among which the first one makes no difference
 _NEGLIGIBLE = 1e-3  # alerts a day
+_NEVER = 1e-14  # pages a run: at one a second, less than one in a million years
 
 MONTH_SECONDS: Final = 30 * 86400.0
 """The month for which false pages are counted: 30 days, in seconds."""
@@ -167,11 +168,18 @@ def _for_cusum(cusum: CusumForecast) -> _ForecastInRuns:
 
 
 def _for_scan(windows: WindowScan, autocorrelation: float) -> _ForecastInRuns:
-    to_fire = partial(window_simulation.runs_to_fire, windows, autocorrelation=autocorrelation)
-    pages_per_run = partial(window_simulation.pages_per_run, windows, autocorrelation=autocorrelation)
+    # What practically never happens is not simulated: the bound says as much.
+    def to_fire(rate: float) -> float:
+        most = window_simulation.max_pages_per_run(windows, rate, autocorrelation) if rate < 1 else 1.0
+        if most < _NEVER:
+            return 1 / most if most else math.inf
+        return window_simulation.runs_to_fire(windows, rate, autocorrelation)
+
+    def pages_per_run(rate: float) -> float:
+        most = window_simulation.max_pages_per_run(windows, rate, autocorrelation)
+        return most if most < _NEVER else window_simulation.pages_per_run(windows, rate, autocorrelation)
 
     def notifications(rate: float, runs: float) -> float:
-        # without a simulation of what practically never happens
         if window_simulation.max_pages_per_run(windows, rate, autocorrelation) * runs < _NEGLIGIBLE:
             return 0.0
         return _notifications(to_fire, pages_per_run, rate, runs)
