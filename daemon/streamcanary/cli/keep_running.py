@@ -37,18 +37,19 @@ def start_again(file: Path, liveness_file: Path | None = None) -> NoReturn:
     asyncio.run(_wait(file, liveness_file))
     sys.stdout.flush()
     sys.stderr.flush()
-    # A signal that comes until the program has handlers again stays pending. As the first process of a container, it
-    # would lose it otherwise; ``exit_on_signal`` of the program unblocks them.
-    _block_stop_signals()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same program
 
 
 async def _wait(file: Path, liveness_file: Path | None) -> None:
+    """Wait; then block the signals that stop the process.
+
+    One that comes until the program has handlers again stays pending. As the first process of a container, it would
+    lose it otherwise; ``exit_on_signal`` of the program unblocks them. No other thread may accept one: those that read
+    files, and the one with which the event loop ends these, may exist a moment after they were joined.
+    """
     from streamcanary.reload.config_file import RETRY_INTERVAL, read_fingerprint
     from streamcanary.web.liveness_file import LivenessFile
 
-    # Before Python 3.13, a thread that was joined may exist a moment longer, and would accept a signal that is to stay
-    # pending.
     executor = ThreadPoolExecutor(thread_name_prefix="reading", initializer=_block_stop_signals)
     asyncio.get_running_loop().set_default_executor(executor)
     deadline = time.monotonic() + RETRY_INTERVAL
@@ -57,7 +58,8 @@ async def _wait(file: Path, liveness_file: Path | None) -> None:
         while time.monotonic() < deadline:
             await asyncio.sleep(_POLL_INTERVAL)
             if await asyncio.to_thread(read_fingerprint, file) != before:
-                return
+                break
+    _block_stop_signals()
 
 
 def _block_stop_signals() -> None:

@@ -20,7 +20,10 @@ _MAX_DETAIL = 2000  # characters
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """An error (RFC 9457). ``detail`` says what is wrong, and what would be right."""
+    """An error (RFC 9457). ``detail`` says what is wrong, and what would be right.
+
+    ``instance`` is the path of the request, and ``/`` if the daemon has no such path: it may have a token in it.
+    """
 
     type: str = "about:blank"
     title: str
@@ -43,7 +46,7 @@ def problem_response(
         title=title or HTTPStatus(status).phrase,
         status=status,
         detail=detail[:_MAX_DETAIL],
-        instance=scrub(request.url.path, limit=_MAX_INSTANCE),
+        instance=_path_of(request),
     )
     content = msgspec.json.encode({**msgspec.to_builtins(problem), **(extensions or {})})
     return Response(content, status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
@@ -53,14 +56,17 @@ async def http_problem(request: Request, error: Exception) -> Response:
     """Return the problem of a request for which there is no route, or that a route does not answer."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = error.headers if isinstance(error, HTTPException) else None
-    method, path = scrub(request.method, limit=20), scrub(request.url.path, limit=_MAX_INSTANCE)
     if status == HTTPStatus.NOT_FOUND:
-        detail = f"there is no {path}; GET /api/openapi.json lists what there is"
+        detail = "there is no such path; GET /api/openapi.json lists what there is"
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = ", ".join(sorted((headers or {}).get("Allow", "").split(", ")))
-        detail = f"{path} does not accept {method}; use {allowed}"
+        detail = f"{_path_of(request)} does not accept {scrub(request.method, limit=20)}; use {allowed}"
     elif isinstance(error, HTTPException):
         detail = error.detail
     else:
         detail = "the daemon has an internal error; its log has the reason"
     return problem_response(request, status, detail, headers=headers)
+
+
+def _path_of(request: Request) -> str:
+    return scrub(request.url.path, limit=_MAX_INSTANCE) if "endpoint" in request.scope else "/"

@@ -156,7 +156,7 @@ async def test_without_the_store_the_rest_is_answered(server: ApiServer) -> None
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [
-        ("GET", "/nothing", (404, "there is no /nothing; GET /api/openapi.json lists what there is")),
+        ("GET", "/nothing", (404, "there is no such path; GET /api/openapi.json lists what there is")),
         ("PUT", "/api/v1/silences", (405, "/api/v1/silences does not accept PUT; use GET, HEAD, POST")),
     ],
 )

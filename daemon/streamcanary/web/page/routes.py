@@ -159,7 +159,7 @@ def status_routes(pages: StatusPages, authorizer: Authorizer) -> list[Route]:
 
     async def missing(request: Request) -> Response:
         links = (("/", "Overview"), ("/alerts", "Alerts"), ("/silences", "Silences"), ("/api/openapi.json", "API"))
-        raise Failure(404, "There is no such page.", text_format.clean(request.url.path, 100), links)
+        raise Failure(404, "There is no such page.", "", links)
 
     return [
         Route("/", authorized(pages.overview), middleware=COMPRESSION),
