@@ -49,9 +49,10 @@ def view(*canaries: CanaryStatus, text: str = "all well", **changes: object) -> 
 
 def lines(shown: LiveView, width: int = 120, height: int = 30) -> list[str]:
     """Return the lines of a screen."""
-    console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
+    screen = io.StringIO()
+    console = Console(file=screen, width=width, height=height, color_system=None)
     console.print(render(shown, width, height))
-    return [line.rstrip() for line in console.file.getvalue().split("\n")[:-1]]
+    return [line.rstrip() for line in screen.getvalue().split("\n")[:-1]]
 
 
 def test_the_worst_canary_is_first_and_what_has_no_room_is_counted() -> None:
