@@ -55,7 +55,7 @@ async def test_rules_show_how_far_they_are_from_firing() -> None:
 
 async def test_faults_say_who_can_fix_them() -> None:
     """Each kind of fault of seven days has its count, and who can fix it."""
-    assert "rate limited your quota at the provider 4 2 h ago" in (await shown("/canaries/chat-mini")).text(
+    assert "rate limited your quota at the provider runs 4 2 h ago" in (await shown("/canaries/chat-mini")).text(
         "section", id="faults"
     )
 

@@ -58,6 +58,16 @@ function showConnection() {
   if (live.textContent !== text) live.textContent = text;
 }
 
+// The numbers in the navigation.
+function showCounts(summary) {
+  for (const name of ["firing", "silenced"]) {
+    const badge = byId(`n-${name}`);
+    if (!badge) continue;
+    badge.hidden = !summary[name];
+    badge.textContent = summary[name];
+  }
+}
+
 function replace(id, markup) {
   const old = byId(id);
   if (!old) return;
@@ -70,8 +80,11 @@ function replace(id, markup) {
   keepSame(old, fresh);
   const focused = old.contains(document.activeElement) ? document.activeElement : null;
   const selector = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.getAttribute("href") && `a[href="${CSS.escape(focused.getAttribute("href"))}"]`);
-  old.replaceWith(fresh);
-  if (selector) fresh.querySelector(selector)?.focus({ preventScroll: true });
+  if (old.hasAttribute("aria-live")) {  // screen readers announce what changes in an element that stays
+    for (const { name, value } of fresh.attributes) old.setAttribute(name, value);
+    old.replaceChildren(...fresh.childNodes);
+  } else old.replaceWith(fresh);
+  if (selector) byId(id).querySelector(selector)?.focus({ preventScroll: true });
 }
 
 // Rows that look the same stay; changed ones are shown to have changed.
@@ -120,7 +133,7 @@ function connect() {
   source = new EventSource(`/api/v1/events?${query}`);
   const alive = () => { lastEvent = Date.now(); lostSince = null; showConnection(); };
   source.addEventListener("open", () => { if (lostSince !== null) refresh(); alive(); });
-  source.addEventListener("summary", alive);
+  source.addEventListener("summary", (event) => { alive(); showCounts(JSON.parse(event.data)); });
   source.addEventListener("html", (event) => { alive(); apply(JSON.parse(event.data)); });
   source.addEventListener("reload", () => { alive(); refresh(); });
   source.addEventListener("error", () => {

@@ -102,6 +102,7 @@ class RunView(Struct, frozen=True, kw_only=True):
     trace: RunTrace
     state: str
     sentence: str
+    message: str
     seconds: float
     attempts: tuple[AttemptView, ...]
     ticks: tuple[tuple[float, float], ...]
@@ -128,6 +129,7 @@ def run_view(trace: RunTrace, trace_url: str | None = None, axis_end: float = 0.
         trace=trace,
         state=text_format.OUTCOME_STATES.get(trace.run.outcome, "unknown"),
         sentence=_sentence(trace, attempts),
+        message=_without_kind(trace.run.message, trace.run.fault or ""),
         seconds=took,
         attempts=attempts,
         ticks=axis_ticks(end),
@@ -169,7 +171,7 @@ def _attempts(spans: Sequence[TraceSpan], end: float) -> Iterator[AttemptView]:
         route = _text(span, names.ATTEMPT_ROUTE)
         failed = span.status == "error"
         first = next((event.offset for event in span.events if event.name == names.FIRST_TOKEN_EVENT), None)
-        blame = _text(span, names.ATTEMPT_BLAME)
+        kind, blame = _text(span, names.ATTEMPT_FAULT), _text(span, names.ATTEMPT_BLAME)
         ids = span.attributes.get(names.HTTP_REQUEST_ID, [])
         yield AttemptView(
             number=number,
@@ -183,14 +185,19 @@ def _attempts(spans: Sequence[TraceSpan], end: float) -> Iterator[AttemptView]:
             first_token_seconds=None if first is None else max(0.0, first - span.offset),
             http_status=_text(span, names.HTTP_STATUS),
             connection=_text(span, names.ATTEMPT_CONNECTION),
-            fault=text_format.fault_words(_text(span, names.ATTEMPT_FAULT)) or ("failed" if failed else ""),
-            message=text_format.clean(span.message, 500) if failed else "",
+            fault=text_format.fault_words(kind) or ("failed" if failed else ""),
+            message=text_format.clean(_without_kind(span.message, kind), 500) if failed else "",
             mender=text_format.MENDERS.get(blame, blame),
             phase=_text(span, names.ATTEMPT_PHASE),
             request_ids=tuple(text_format.clean(str(one), 80) for one in (ids if isinstance(ids, list) else [ids])[:3]),
             address=_text(span, names.URL_FULL),
         )
         before = span
+
+
+def _without_kind(message: str, kind: str) -> str:
+    """Return ``message`` without the fault at its beginning, which the page says in words."""
+    return message.removeprefix(f"{kind}: ") if kind else message
 
 
 def _segments(span: TraceSpan, end: float, *, failed: bool) -> Iterator[Segment]:
