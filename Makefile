@@ -19,7 +19,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_
 unexport PIP_REQUIRE_HASHES PIP_NO_DEPS PIP_PRE PIP_NO_BINARY PIP_UPGRADE PIP_IGNORE_INSTALLED PIP_PYTHON
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo observe pictures test test-full fuzz lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
+.PHONY: help install demo observe pictures pictures-page test test-full fuzz lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,9 +36,9 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	$(BIN)/pytest $(FULL:%=--ignore=%) $(ARGS)
 
 # The tests with servers that take long to build, or scenarios that take minutes.
-FULL = tests/durability tests/upstreams tests/backends tests/kubernetes tests/image
+FULL = tests/durability tests/upstreams tests/backends tests/browser tests/kubernetes tests/image
 
-test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, Prometheus, Jaeger and a Kubernetes API; ARGS goes to pytest
+test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, Prometheus, Jaeger, a browser and a Kubernetes API; ARGS goes to pytest
 	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to three quarters of an hour." >&2
 	@$(BIN)/python tools/fetch.py otelcol prometheus jaeger chromium litellm llama alertmanager promtool helm etcd kube-apiserver kubectl
 	$(BIN)/pytest -n 0 -o timeout=300 $(ARGS) $(FULL)
@@ -46,9 +46,13 @@ test-full: $(VENV)/.developed ## run the tests with real proxies, inference serv
 observe: $(VENV)/.developed ## run a daemon in an outage beside a Collector, Prometheus, Jaeger, and Grafana if it is on PATH
 	@$(BIN)/python -m tools.observe $(ARGS)
 
-pictures: $(VENV)/.developed ## draw notifications, and the dashboards after a minute of the scenario of observe, into docs/images
+pictures: $(VENV)/.developed pictures-page ## draw the status page, notifications, and the dashboards after a minute of observe, into docs/images
 	@$(BIN)/python -m tools.docs.notifications.pictures
 	@$(BIN)/python -m tools.observe --for 75 --pictures docs/images/dashboards $(ARGS)
+
+pictures-page: $(VENV)/.developed ## draw the status page in a scenario of an outage into docs/images/status-page
+	@$(BIN)/python tools/fetch.py chromium
+	@PYTHONPATH=tests $(BIN)/python -m support.browser.pictures docs/images/status-page
 
 fuzz: $(VENV)/.developed ## test properties of client, alerting and store with over 100,000 cases; ten minutes on two cores
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py tests/store/test_store_damaged_files.py
