@@ -1,12 +1,17 @@
 """What a provider sends, as the browser shows it."""
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 from support.browser.accessibility import overflowing
 from support.browser.addresses import Serve
+from support.browser.live_daemon import live_daemon
 from support.browser.page_watch import DESKTOP, PHONE, PageWatch, at_noon
+from support.servers.tcp import TcpServer, http_response
 from support.status import alerts, canaries, traces
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.real("chromium")]
@@ -45,6 +50,34 @@ async def test_hostile_text_is_text(
     assert [] == await overflowing(page)
     assert await page.evaluate("document.documentElement.scrollHeight") < 10_000
     assert len(await page.content()) < 100_000
+
+
+async def test_an_error_of_a_hostile_provider_is_text(tmp_path: Path, watch: PageWatch) -> None:
+    """What a provider sends as its error, a megabyte of it, passes a running daemon and is shown cut, as text."""
+    body = http_response(500, {"error": {"message": _MEGABYTE}})
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(body)
+        await writer.drain()
+
+    async with TcpServer(answer) as provider:
+        target = {"base_url": provider.base_url, "api_key": "none", "provider": "openai"}
+        async with live_daemon(tmp_path, targets={"openai": target}) as live:
+            await live.daemon.wait_for_log("run finished", 2, canary="chat", outcome="failed")
+            page = await watch.open(f"{live.address}/canaries/chat", size=PHONE)
+            await expect(page.locator("#sentence")).to_contain_text("fails")
+            for path in ("/canaries/chat", "/alerts", "/"):
+                await page.goto(live.address + path)
+                assert [] == await _injected(page)
+                assert [] == await overflowing(page)
+                assert len(await page.content()) < 100_000
+            await page.goto(f"{live.address}/canaries/chat")
+            await page.locator("#runs").get_by_role("link").first.click()
+            await expect(page.locator("[data-attempt]").first).to_contain_text("<script>alert(1)</script>")
+            assert [] == await _injected(page)
+            assert [] == await overflowing(page)
+            await watch.close()
 
 
 @pytest.mark.parametrize("path", ["/?q={}", "/?group=label:{}", "/canaries/{}", "/silences?match={}", "/incidents/{}"])
