@@ -36,6 +36,32 @@ def test_open_incident_has_current_evidence_and_annotations() -> None:
     assert (None, ()) == (one.muted_by, one.silenced_by)
 
 
+def test_an_incident_has_the_receivers_that_have_accepted_it() -> None:
+    """A receiver counts once it has accepted a notification, and still does when a silence follows."""
+    world = EngineHarness(alerts())
+    world.observe(*[bad] * 3)
+    assert [()] == [one.notified for one in snapshot(world).incidents]
+    world.deliver(answer=Retry(reason="HTTP 503"))
+    assert [()] == [one.notified for one in snapshot(world).incidents]
+    world.now += 3600
+    world.deliver()
+    assert [("hook",)] == [one.notified for one in snapshot(world).incidents]
+    world.step(SilenceCreated(Silence(id="s", match=('alert="Errors"',), starts=NOON, until=world.now + 3600)))
+    assert [("hook",)] == [one.notified for one in snapshot(world).incidents]
+
+
+def test_a_state_receiver_counts_as_notified_unless_all_its_addresses_fail() -> None:
+    """It is sent all active alerts that are not muted."""
+    receivers = {"prom": {"type": "alertmanager", "urls": ["http://127.0.0.1:1", "http://127.0.0.1:2"]}}
+    world = EngineHarness(alerts(receivers=receivers, routes=[{"receivers": ["prom"]}]))
+    world.observe(*[bad] * 3)
+    fails = DeliveryFailure(since=1.0, reason="HTTP 503")
+    assert [("prom",)] == [one.notified for one in snapshot(world, prom=[fails, None]).incidents]
+    assert [()] == [one.notified for one in snapshot(world, prom=[fails, fails]).incidents]
+    world.step(SilenceCreated(Silence(id="s", match=('alert="Errors"',), starts=NOON, until=NOON + 3600)))
+    assert [()] == [one.notified for one in snapshot(world).incidents]
+
+
 def test_mute_reason_is_shown() -> None:
     """A muted alert has its silences by id, its maintenance window, or the rule that inhibits it."""
     world = EngineHarness(alerts())

@@ -92,19 +92,40 @@ def test_the_sentence_says_what_is_broken_and_for_whom(statuses: list[CanaryStat
     ("statuses", "detail"),
     [
         (canaries("openai", OK, OK), ""),
-        (canaries("openai", FAILING, FAILING), "users get no answer after 3 attempts"),
-        (canaries("openai", DEGRADED, OK), "users with the same fallback are served, after 3 attempts"),
-        (canaries("openai", SLOW, OK), "users are served, over the SLO"),
-        ([canary("one", FAILING, message="no token for 5 s", recent_runs=())], "no token for 5 s"),
+        (canaries("openai", FAILING, FAILING), "users get no answer after 3 attempts; no alert fires"),
+        (canaries("openai", DEGRADED, OK), "users with the same fallback are served, after 3 attempts; no alert fires"),
+        (canaries("openai", SLOW, OK), "users are served, over the SLO; no alert fires"),
+        ([canary("one", FAILING, message="no token for 5 s", recent_runs=())], "no token for 5 s; no alert fires"),
         (
             canaries("openai", FAILING, FAILING, DEGRADED, SLOW, SLOW),
-            "users get no answer after 3 attempts; 1 more is answered by a fallback; 2 more are slow",
+            "users get no answer after 3 attempts; 1 more is answered by a fallback; 2 more are slow; no alert fires",
         ),
     ],
 )
 def test_the_detail_says_what_users_see_and_what_was_tried(statuses: list[CanaryStatus], detail: str) -> None:
     """It also counts the canaries in other states."""
     assert detail == summary(statuses).detail
+
+
+@pytest.mark.parametrize(
+    ("incidents", "notified", "text"),
+    [
+        ((incident(),), (), "no receiver is notified"),
+        ((incident(notified=("oncall",)),), ("oncall",), "notified: oncall"),
+        (
+            (incident(notified=("oncall", "chat")), incident("Other", notified=("chat", "hook", "prom"))),
+            ("oncall", "chat", "hook", "prom"),
+            "notified: oncall, chat, hook and 1 more",
+        ),
+        ((incident(notified=("oncall",), silenced_by=("s",)),), ("oncall",), "notified: oncall; 1 alert is muted"),
+    ],
+)
+def test_the_detail_says_who_was_notified(
+    incidents: tuple[OpenIncident, ...], notified: tuple[str, ...], text: str
+) -> None:
+    """It names the receivers that have accepted a notification of any alert, at most three of them."""
+    shown = summary(canaries("openai", FAILING, FAILING), *incidents)
+    assert (notified, f"users get no answer after 3 attempts; {text}") == (shown.notified, shown.detail)
 
 
 def test_an_outage_of_the_own_network_explains_all_others() -> None:
@@ -144,6 +165,8 @@ def test_alerts_that_have_not_resolved_are_said() -> None:
         (canaries("openai", SLOW), (), OverallState.DEGRADED),
         (canaries("openai", FAILING), (), OverallState.DEGRADED),
         (canaries("openai", FAILING), (incident(),), OverallState.FAILING),
+        (canaries("openai", FAILING), (incident(labels={"severity": "critical"}),), OverallState.FAILING),
+        (canaries("openai", FAILING), (incident(labels={}),), OverallState.FAILING),
         (canaries("openai", OK), (incident(labels={"severity": "ticket"}),), OverallState.DEGRADED),
         (canaries("openai", FAILING), (incident(silenced_by=("s",)),), OverallState.DEGRADED),
         (canaries("openai", OK), (incident(muted_by="maintenance deploy"),), OverallState.DEGRADED),

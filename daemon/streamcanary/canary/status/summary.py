@@ -24,6 +24,7 @@ _MANY: Final = {
     CanaryState.SLOW: "are slow",
 }
 _DOMINANT_RULES = frozenset({"CanaryEgressDown"})  # explain why everything else fails
+_PAGING_SEVERITIES = frozenset({"page", "critical", ""})  # without the label, receivers decide, and most of them page
 _MAX_NAMED = 3  # targets, or alerts
 _MAX_TEXT = 200  # characters of an annotation, or a message of a provider
 
@@ -75,6 +76,8 @@ def summarize(
     details += _details(affected, worst, counts)
     spoken = dominant or ([] if worst is not None else about_daemon[:1])
     details += [_text_of(shown) for shown in about_daemon if shown not in spoken][:_MAX_NAMED]
+    notified = tuple(dict.fromkeys(name for shown in snapshot.incidents for name in shown.notified))
+    details += _notified(notified, has_firing=bool(firing), is_broken=worst is not None)
     details += _alert_counts(len(muted), snapshot.undelivered_count)
     return StatusSummary(
         state=_overall_state(counts, len(statuses), snapshot, firing),
@@ -85,6 +88,7 @@ def summarize(
         firing=snapshot.firing_count,
         silenced=len(muted),
         undelivered=snapshot.undelivered_count,
+        notified=notified,
         instance=instance,
         version=version,
         started=started,
@@ -159,6 +163,16 @@ def _still_firing(firing: Sequence[OpenIncident]) -> str:
     return f"{verb}: {', '.join(named)}{rest}"
 
 
+def _notified(receivers: Sequence[str], *, has_firing: bool, is_broken: bool) -> list[str]:
+    """Return which receivers were notified, or that none was though something is broken."""
+    if receivers:
+        rest = f" and {len(receivers) - _MAX_NAMED} more" if len(receivers) > _MAX_NAMED else ""
+        return [f"notified: {', '.join(receivers[:_MAX_NAMED])}{rest}"]
+    if has_firing:
+        return ["no receiver is notified"]
+    return ["no alert fires"] if is_broken else []
+
+
 def _alert_counts(muted: int, undelivered: int) -> list[str]:
     counts = []
     if muted:
@@ -173,7 +187,7 @@ def _alert_counts(muted: int, undelivered: int) -> list[str]:
 def _overall_state(
     counts: Counter[CanaryState], total: int, snapshot: StatusSnapshot, firing: Sequence[OpenIncident]
 ) -> OverallState:
-    if any(shown.incident.labels.get(names.SEVERITY) == "page" for shown in firing):
+    if any(shown.incident.labels.get(names.SEVERITY, "") in _PAGING_SEVERITIES for shown in firing):
         return OverallState.FAILING
     if any(counts[state] for state in _WORST_FIRST) or snapshot.incidents:
         return OverallState.DEGRADED

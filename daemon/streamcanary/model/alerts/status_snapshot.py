@@ -12,12 +12,14 @@ class OpenIncident(Struct, frozen=True, kw_only=True):
 
     ``annotations`` are rendered. ``muted_by`` says why the incident is muted, such as ``maintenance deploy`` or
     ``inhibited by TargetRejected``; ``None`` if it is not. ``silenced_by`` are the ids of matching silences.
+    ``notified`` are the receivers that have accepted a notification of it, while it fires.
     """
 
     incident: Incident
     annotations: Mapping[str, str] = field(default_factory=dict)
     muted_by: str | None = None
     silenced_by: tuple[str, ...] = ()
+    notified: tuple[str, ...] = ()
 
 
 class UndeliveredNotification(Struct, frozen=True, kw_only=True):

@@ -26,8 +26,9 @@ class FailingCanary(Struct, frozen=True, kw_only=True):
 class IncidentDocument(Struct, frozen=True, kw_only=True):
     """An open incident with its evidence.
 
-    ``since`` is the time of the first bad sample, ``muted`` why receivers are not notified. Of a pooled alert,
-    ``scope`` is what its canaries share, and ``members`` their number.
+    ``since`` is the time of the first bad sample, ``muted`` why receivers are not notified, and ``notified`` are the
+    receivers that have accepted a notification of it. Of a pooled alert, ``scope`` is what its canaries share, and
+    ``members`` their number.
     """
 
     key: str
@@ -44,6 +45,7 @@ class IncidentDocument(Struct, frozen=True, kw_only=True):
     since: str
     muted: str | None
     silences: tuple[str, ...]
+    notified: tuple[str, ...]
     resolves: str
     bad: int
     total: int
@@ -150,6 +152,7 @@ def _incident_document(open_incident: OpenIncident) -> IncidentDocument:
         since=rfc3339(incident.opened if evidence.since is None else evidence.since),
         muted=open_incident.muted_by,
         silences=open_incident.silenced_by,
+        notified=open_incident.notified,
         resolves=incident.resolve_condition,
         bad=evidence.bad,
         total=evidence.total,

@@ -168,6 +168,11 @@ class Muter:
         named = {member.name for member in pooled.evidence.failing}  # as in the last notification
         return pooled.evidence.has_more_failing or self._inhibition.canaries_of(incident.key) <= named
 
+    def notified_receivers(self, draft: Draft, incident: Incident) -> tuple[str, ...]:
+        """Return the receivers that are notified of ``incident``, which fires; state receivers count as notified."""
+        receivers = dict.fromkeys(name for group in draft.groups_containing(incident.key) for name in group.receivers)
+        return tuple(name for name in receivers if self._is_notified_of(draft, name, incident))
+
     def _is_notified_of(self, draft: Draft, receiver: str, other: Incident) -> bool:
         """Return whether ``receiver`` is notified of ``other``. A state receiver gets both alerts at the same time."""
         groups = [group for group in draft.groups_containing(other.key) if receiver in group.receivers]

@@ -1,6 +1,6 @@
 """The status snapshot of alerting for the API, the status page and the CLI, built from the state of the engine."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.bindings import Binding
@@ -37,11 +37,9 @@ class StatusBuilder:
         groups = engine.groups
         self._bindings = engine.bindings
         self._links = config.links
+        self._is_state_receiver: Callable[[str], bool] = lambda name: not groups.event_receivers([name])
         self._muter = Muter(
-            config.maintenance,
-            engine.bindings.inhibition,
-            groups.receivers_for,
-            lambda name: not groups.event_receivers([name]),
+            config.maintenance, engine.bindings.inhibition, groups.receivers_for, self._is_state_receiver
         )
 
     def snapshot(
@@ -69,8 +67,11 @@ class StatusBuilder:
             _undelivered_notification(notification)
             for notification in unaccepted[: MAX_UNDELIVERED - len(undelivered_states)]
         ]
+        unreachable = {name for name, addresses in state_receiver_failures.items() if addresses and all(addresses)}
         return StatusSnapshot(
-            incidents=tuple(self._open_incident(draft, incident, now) for incident in firing[:MAX_INCIDENTS]),
+            incidents=tuple(
+                self._open_incident(draft, incident, unreachable, now) for incident in firing[:MAX_INCIDENTS]
+            ),
             firing_count=len(firing),
             undelivered=(*undelivered_states, *undelivered_notifications),
             undelivered_count=len(undelivered_states) + len(unaccepted),
@@ -95,14 +96,20 @@ class StatusBuilder:
             learned_at=baseline.learned_at,
         )
 
-    def _open_incident(self, draft: Draft, incident: Incident, now: float) -> OpenIncident:
+    def _open_incident(self, draft: Draft, incident: Incident, unreachable: Container[str], now: float) -> OpenIncident:
         binding_state = draft.detectors.get(incident.key)
         labels = {**incident.labels, "alert": incident.rule}
         incident = binding_state.update_evidence(incident) if binding_state is not None else incident
+        muted_by = self._muter.mute_reason(draft, incident, now)
         return OpenIncident(
             incident=incident,
             annotations=render_alert(incident, now, self._links).annotations,
-            muted_by=self._muter.mute_reason(draft, incident, now),
+            muted_by=muted_by,
+            notified=tuple(
+                name
+                for name in self._muter.notified_receivers(draft, incident)
+                if name not in unreachable and not (muted_by and self._is_state_receiver(name))
+            ),
             silenced_by=tuple(
                 silence.id for silence in draft.silences.values() if silence.is_active(now) and silence.matches(labels)
             ),
