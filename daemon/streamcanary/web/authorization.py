@@ -9,6 +9,8 @@ from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.web.allowed_hosts import AllowedHosts, host_name, is_loopback
 from streamcanary.web.config import WebConfig
+from streamcanary.web.connection_table import peer_of
+from streamcanary.web.login_limit import LoginLimit
 from streamcanary.web.problems import problem_response
 from streamcanary.web.sessions import COOKIE, Session, create_session, is_equal, read_session
 
@@ -28,6 +30,7 @@ class Authorizer:
 
     def __init__(self, config: WebConfig, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
+        self._login_limit = LoginLimit(self._clock)
         self.configure(config)
 
     def configure(self, config: WebConfig) -> None:
@@ -73,7 +76,10 @@ class Authorizer:
         return None if is_same_origin(request) else Refusal(403, "the form was sent by another site; open it here")
 
     def login(self, request: Request, token: str) -> str | Refusal:
-        """Return the cookie of a new session, or why ``token`` or where the form came from is refused."""
+        """Return the cookie of a new session, or why ``token`` or where the form came from is refused.
+
+        After too many failed logins the peer has to wait, also with the right token.
+        """
         if (refusal := self.host_refusal(request)) is not None:
             return refusal
         if not is_same_origin(request):
@@ -82,8 +88,13 @@ class Authorizer:
             expected = self._token()
         except SecretUnreadable:
             return Refusal(503, "web.token_file cannot be read")
+        peer = peer_of(request.client.host if request.client else "")
+        if seconds := self._login_limit.wait(peer):
+            return Refusal(429, f"too many failed logins; try again in {seconds} s", {"Retry-After": str(seconds)})
         if expected is None or not is_equal(token.strip(), expected):
+            self._login_limit.record_failure(peer)
             return Refusal(401, "this is not the token; it is the value of web.token, or the content of web.token_file")
+        self._login_limit.record_success(peer)
         return create_session(expected, self._clock.time())[0]
 
     def session_of(self, request: Request) -> Session | None:

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute
 from streamcanary import __version__
 from streamcanary.model import names
 from streamcanary.web.config import WebConfig
+from streamcanary.web.default_headers import DefaultHeaders
 from streamcanary.web.problems import http_problem
 from streamcanary.web.uvicorn_server import UvicornServer, bind_socket
 
@@ -100,7 +101,7 @@ class WebServer:
             routes=self._routes, exception_handlers={HTTPException: http_problem, Exception: http_problem}
         )
         application.router.redirect_slashes = False
-        server = await self._exit_stack.enter_async_context(UvicornServer(application, listener))
+        server = await self._exit_stack.enter_async_context(UvicornServer(DefaultHeaders(application), listener))
         self.address = server.address
         self._listening.set(1)
         _log.info("web server started", extra={"host": self.address[0], "port": self.address[1]})

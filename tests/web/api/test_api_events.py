@@ -101,6 +101,22 @@ async def test_a_new_subscriber_gets_the_summary_and_the_incidents(server: ApiSe
     assert subscriber.last_id == (await server.http.get("/api/v1/canaries")).json()["event_id"]
 
 
+async def test_a_stream_ends_when_the_token_changes(tmp_path: Path) -> None:
+    """Who has only the former token gets nothing more, and cannot subscribe again."""
+    token_file = tmp_path / "token"
+    token_file.write_text("first-token-0123456789")
+    former = {"Authorization": "Bearer first-token-0123456789"}
+    async with (
+        serve_api(tmp_path, CHAT, events=QUICK, token_file=str(token_file)) as server,
+        subscribed(server, **former) as subscriber,
+    ):
+        await subscriber.next(2)
+        token_file.write_text("another-token-0123456789")
+        server.observe(make_outcome(1))
+        assert [] == await subscriber.rest()
+        assert 401 == (await server.http.get("/api/v1/events", headers=former)).status_code
+
+
 async def test_changes_are_sent_together(server: ApiServer) -> None:
     """Ten runs that ended within the interval are one event, with the last three runs."""
     async with subscribed(server) as subscriber:

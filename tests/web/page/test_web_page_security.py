@@ -214,6 +214,41 @@ async def test_a_login_leads_nowhere_else(after: str) -> None:
         assert "/" == (await log_in(http, after=after)).headers["location"]
 
 
+async def test_logins_are_limited_after_failures() -> None:
+    """After ten wrong tokens a client has to wait, also with the right one; who is logged in is not affected."""
+    clock = ManualClock(wall=canaries.NOON)
+    async with served_page(make_sources(canaries.outage()), token=TOKEN, clock=clock) as http:
+        await log_in(http)
+        cookie = http.cookies["streamcanary_session"]
+        http.cookies.clear()
+        assert [401] * 10 == [(await log_in(http, f"wrong-{number}")).status_code for number in range(10)]
+        answer = await log_in(http)
+        assert (429, "30") == (answer.status_code, answer.headers["retry-after"])
+        assert "try again in 30 s" in Document(answer.text).text("p", role="alert")
+        assert 200 == (await http.get("/", headers={"Cookie": f"streamcanary_session={cookie}"})).status_code
+        clock.advance(30)
+        assert 303 == (await log_in(http)).status_code
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/nope", "/api/v1/nope", "/-/nope"])
+async def test_an_unknown_path_of_the_api_is_a_problem_document(path: str) -> None:
+    """Clients of the API get JSON, which says where its paths are; it has a strict policy as well."""
+    async with served_page(make_sources(canaries.outage())) as http:
+        answer = await http.get(path)
+    assert (404, "application/problem+json") == (answer.status_code, answer.headers["content-type"])
+    assert "/api/openapi.json" in answer.json()["detail"]
+    assert "default-src 'none'; frame-ancestors 'none'" == answer.headers["content-security-policy"]
+    assert "nosniff" == answer.headers["x-content-type-options"]
+
+
+@pytest.mark.parametrize(("is_public", "cache"), [(True, "public, max-age=30"), (False, "private, max-age=30")])
+async def test_a_proxy_may_only_store_badges_that_are_public(is_public: bool, cache: str) -> None:
+    """A badge for those who are logged in must not reach others."""
+    async with served_page(make_sources(canaries.outage()), is_public=is_public, token=TOKEN) as http:
+        await log_in(http)
+        assert cache == (await http.get("/badge/chat-mini.svg")).headers["cache-control"]
+
+
 async def test_a_login_form_of_another_site_is_refused() -> None:
     """Nobody is logged in by a page of somebody else."""
     async with served_page(make_sources(canaries.outage()), token=TOKEN) as http:

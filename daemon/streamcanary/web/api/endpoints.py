@@ -19,6 +19,9 @@ Handler = Callable[[Request], Awaitable[Response]]
 JSON: Final = "application/json"
 """The media type of most responses."""
 
+IS_AUTHORIZED: Final = "is_authorized"
+"""The name of the function in the state of a request that returns whether the request would still be authorized."""
+
 
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One method of one path.
@@ -66,6 +69,7 @@ def authorized_handler(authorizer: Authorizer, handle: Handler) -> Handler:
         rejection = authorizer.rejection_of(request)
         if rejection is not None:
             return EarlyResponse(rejection)
+        setattr(request.state, IS_AUTHORIZED, lambda: authorizer.rejection_of(request) is None)
         try:
             return await handle(request)
         except BodyTooLarge as error:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from streamcanary.web.api.endpoints import Endpoint
+from streamcanary.web.api.endpoints import IS_AUTHORIZED, Endpoint
 from streamcanary.web.api.event_feed import EventFeed, EventSource, Query
 from streamcanary.web.api.query import read_query
 from streamcanary.web.bounded_protocol import EXTEND_DEADLINE
@@ -106,10 +106,17 @@ class EventHub:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def subscribe(self, query: Query, since: str, extend_deadline: Callable[[float], None]) -> "EventStream":
+    def subscribe(
+        self,
+        query: Query,
+        since: str,
+        extend_deadline: Callable[[float], None],
+        is_authorized: Callable[[], bool] = lambda: True,
+    ) -> "EventStream":
         """Return the response with the events of ``query`` after the id ``since``, as they happen.
 
-        ``extend_deadline`` is called when the subscriber has read what was sent before.
+        ``extend_deadline`` is called when the subscriber has read what was sent before. ``is_authorized`` is asked
+        before more is sent: a stream ends with the session, or with the token, by which it was opened.
 
         Raises:
             ValueError: if there is no such view.
@@ -120,10 +127,16 @@ class EventHub:
         feed.subscribers += 1  # before the response starts: concurrent requests are counted
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._render(), name="server-sent events")
-        return EventStream(self._events(feed, first, extend_deadline), on_end=lambda: self._leave(query, feed))
+        return EventStream(
+            self._events(feed, first, extend_deadline, is_authorized), on_end=lambda: self._leave(query, feed)
+        )
 
     async def _events(
-        self, feed: EventFeed, first: bytes, extend_deadline: Callable[[float], None]
+        self,
+        feed: EventFeed,
+        first: bytes,
+        extend_deadline: Callable[[float], None],
+        is_authorized: Callable[[], bool],
     ) -> AsyncIterator[bytes]:
         number = feed.number
         extend_deadline(self._heartbeat + self._send_timeout)
@@ -131,7 +144,8 @@ class EventHub:
         while not self._is_closed:
             await feed.wait(number, self._heartbeat)
             content = feed.after(number)
-            if content is None or self._is_closed:  # it is too slow; it reconnects with the id that it has
+            # One that is too slow reconnects with the id that it has.
+            if content is None or self._is_closed or not is_authorized():
                 return
             number = feed.number
             extend_deadline(self._heartbeat + self._send_timeout)
@@ -175,7 +189,8 @@ def event_endpoints(hub: EventHub) -> list[Endpoint]:
             return problem_response(request, 429, detail, headers={"Retry-After": "30"})
         since = request.headers.get("last-event-id", query.last_event_id)[:100]
         extend = getattr(request.state, EXTEND_DEADLINE, None) or _ignore
-        return hub.subscribe(Query(query.html, query.page), since, extend)
+        is_authorized = getattr(request.state, IS_AUTHORIZED, None) or (lambda: True)
+        return hub.subscribe(Query(query.html, query.page), since, extend, is_authorized)
 
     return [
         Endpoint(

@@ -29,8 +29,9 @@ _BADGE_HEADERS: Final = {
     **SECURITY_HEADERS,
     "Content-Security-Policy": "default-src 'none'; style-src 'none'",
     "Cross-Origin-Resource-Policy": "cross-origin",  # a README shows it
-    "Cache-Control": "max-age=30",
 }
+_PUBLIC_CACHE: Final = {"Cache-Control": "public, max-age=30"}
+_PRIVATE_CACHE: Final = {"Cache-Control": "private, max-age=30"}  # a proxy must not give it to others
 
 
 class AccessPages:
@@ -53,8 +54,8 @@ class AccessPages:
             return EarlyResponse(failure_page(failure, is_login=True))
         after = local_address(form.first("next"))
         result = self._authorizer.login(request, form.first("token"))
-        if isinstance(result, Refusal) and result.status == HTTPStatus.UNAUTHORIZED:
-            return html("login.html", 401, is_login=True, error=result.message, next=after)
+        if isinstance(result, Refusal) and result.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.TOO_MANY_REQUESTS):
+            return html("login.html", result.status, result.headers, is_login=True, error=result.message, next=after)
         if isinstance(result, Refusal):
             return refusal_page(request, result)
         response = RedirectResponse(after, status_code=303, headers=SECURITY_HEADERS)
@@ -78,12 +79,13 @@ class AccessPages:
         ):
             return refusal_page(request, refusal)
         name = request.path_params["canary"]
+        headers = {**_BADGE_HEADERS, **(_PUBLIC_CACHE if self._authorizer.has_public_page else _PRIVATE_CACHE)}
         status = self._canaries.find(name)
         if status is None:
-            return Response(badge(name, "unknown", None), 404, _BADGE_HEADERS, "image/svg+xml")
+            return Response(badge(name, "unknown", None), 404, headers, "image/svg+xml")
         month = status.month.availability if status.month else None
         title = public_title(status) if refusal is not None else name
-        return Response(badge(title, status.state.value, month), 200, _BADGE_HEADERS, "image/svg+xml")
+        return Response(badge(title, status.state.value, month), 200, headers, "image/svg+xml")
 
     async def public(self, request: Request) -> Response:
         """Show the public page, if there is one."""

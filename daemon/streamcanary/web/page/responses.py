@@ -80,7 +80,7 @@ def refusal_page(request: Request, refusal: Refusal) -> Response:
         after = wanted if request.method in ("GET", "HEAD") else "/"
         return html("login.html", 401, refusal.headers, is_login=True, error="", next=after)
     heading = HTTPStatus(refusal.status).phrase if refusal.status != HTTPStatus.MISDIRECTED_REQUEST else "Unknown host"
-    return failure_page(Failure(refusal.status, heading, refusal.message), is_login=True)
+    return failure_page(Failure(refusal.status, heading, refusal.message), headers=refusal.headers, is_login=True)
 
 
 def page_handler(authorizer: Authorizer, handle: Handler) -> Handler:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, Final
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -151,6 +152,15 @@ class StatusPages:
         raise Failure(404, "This run is not here.", message, links, "Kept runs of this canary")
 
 
+class _PagePath(PathConvertor):
+    """Any path but those of the API: an unknown one of these gets a problem document."""
+
+    regex = "(?!api(?:/|$)|-/).*"
+
+
+register_url_convertor("page", _PagePath())
+
+
 def status_routes(pages: StatusPages, authorizer: Authorizer) -> list[Route]:
     """Return the routes of overview, canaries, runs and assets."""
 
@@ -168,7 +178,7 @@ def status_routes(pages: StatusPages, authorizer: Authorizer) -> list[Route]:
         Route("/canaries/{name}/runs/{id}", authorized(pages.run), middleware=COMPRESSION),
         Route("/assets/{name}", _asset, middleware=COMPRESSION),
         Route("/favicon.ico", _favicon),
-        Route("/{path:path}", authorized(missing)),
+        Route("/{path:page}", authorized(missing)),
     ]
 
 

@@ -49,12 +49,14 @@ function tick(root = document) {
 const live = byId("live");
 let lastEvent = Date.now();
 let lostSince = null;
+let refusals = 0; // of the stream, one after the other: too many read events, or something on the way refuses streams
 
 function showConnection() {
   if (!live) return;
   live.hidden = false;
   live.classList.toggle("lost", lostSince !== null);
-  const text = lostSince === null ? "live" : `reconnecting, last update ${age((Date.now() - lastEvent) / 1000)} ago`;
+  const how = refusals ? "not live" : "reconnecting";
+  const text = lostSince === null ? "live" : `${how}, last update ${age((Date.now() - lastEvent) / 1000)} ago`;
   if (live.textContent !== text) live.textContent = text;
 }
 
@@ -118,6 +120,7 @@ function refresh() {
     if (!answer?.ok) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     tick(fresh);
+    lastEvent = Date.now();
     for (const part of fresh.querySelectorAll("[data-part]")) {
       if (byId(part.id) && byId(part.id).outerHTML !== part.outerHTML) replace(part.id, part.outerHTML);
       else if (!byId(part.id)) return location.reload();
@@ -131,16 +134,19 @@ let source = null;
 function connect() {
   const query = new URLSearchParams({ html: page.dataset.live, page: location.search.slice(1) });
   source = new EventSource(`/api/v1/events?${query}`);
-  const alive = () => { lastEvent = Date.now(); lostSince = null; showConnection(); };
+  const alive = () => { lastEvent = Date.now(); lostSince = null; refusals = 0; showConnection(); };
   source.addEventListener("open", () => { if (lostSince !== null) refresh(); alive(); });
   source.addEventListener("summary", (event) => { alive(); showCounts(JSON.parse(event.data)); });
   source.addEventListener("html", (event) => { alive(); apply(JSON.parse(event.data)); });
   source.addEventListener("reload", () => { alive(); refresh(); });
   source.addEventListener("error", () => {
     lostSince ??= Date.now();
+    // The browser does not open a refused stream again. The page reads itself instead, every half a minute at last.
+    if (source.readyState === EventSource.CLOSED) {
+      const seconds = Math.min(30, 5 * 2 ** refusals++) * (0.8 + 0.4 * Math.random());
+      setTimeout(() => { if (!document.hidden) { connect(); refresh(); } }, 1000 * seconds);
+    }
     showConnection();
-    // The browser does not open a refused stream again.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (!document.hidden) connect(); }, 5000);
   });
 }
 
