@@ -99,7 +99,7 @@ async def test_alertmanager_shows_the_alert_with_its_evidence_and_notifies_of_bo
         assert asked >= set(named)
         assert {
             "summary": "chat-mini: 3 of the last 3 runs failed",
-            "faults": "stream_cut 3",
+            "faults": "stream cut off 3",
             "blames": "network 3",
             "last": alert["annotations"]["last"],
             "runbook_url": "https://runbooks.example.com/llm",

@@ -48,7 +48,7 @@ async def test_an_outage_shows_in_events_and_the_status_survives_a_restart(tmp_p
                 await events_until(lines, "summary", "The canary chat answers")
                 provider.set_fault("cut")
                 summary = await events_until(lines, "summary", '"state":"failing"')
-            assert "sim: chat fails (stream_cut)" == summary["sentence"]
+            assert "sim: chat fails (stream cut off)" == summary["sentence"]
             await daemon.terminate()
             await daemon.start()
             async with await client_of(daemon) as http:

@@ -46,7 +46,7 @@ def test_no_file_is_left_over(files: dict[str, str]) -> None:
     [
         ("stall", "LLMErrorSpike: chat-mini failing (5 of last 5 runs, stalled)"),
         ("provider-outage", "LLMErrorSpike: target openai failing (6 of 8 canaries; 12 of last 16 runs, overloaded)"),
-        ("rate-limited", "LLMErrorSpike: chat-mini failing (5 of last 5 runs, rate_limited)"),
+        ("rate-limited", "LLMErrorSpike: chat-mini failing (5 of last 5 runs, rate limited)"),
         ("key-rejected", "TargetRejected: 2 canaries failing: chat-mini, search-large"),
         ("egress-down", "Firing: No provider is reachable from this daemon"),
         ("slow", "LLMSlowFirstToken: chat-mini slow (6 of last 10 runs)"),

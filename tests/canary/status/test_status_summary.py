@@ -77,6 +77,7 @@ def summary(statuses: list[CanaryStatus], *incidents: OpenIncident, **changes: A
             [each for target in "abcde" for each in canaries(target, FAILING, OK)],
             "5 of 10 canaries fail, at 5 targets: a (1 of 2), b (1 of 2), c (1 of 2) and 2 more",
         ),
+        ([canary("one", FAILING, fault="stream_cut")], "openai: one fails (stream cut off)"),
         (canaries("openai", SLOW, SLOW, OK), "openai: 2 of 3 canaries are slow"),
         (canaries("openai", SLOW, OK), "openai: openai-0 is slow"),
         (canaries("openai", DEGRADED, DEGRADED, OK), "openai: 2 of 3 canaries are answered by a fallback (stalled)"),

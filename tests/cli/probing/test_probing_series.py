@@ -39,7 +39,7 @@ async def test_a_series_prints_percentiles_a_histogram_and_faults(tmp_path: Path
     rows = [line.split() for line in result.stdout.splitlines()]
     assert "well: 5 runs of sim, model sim-ok, 3 at once" in result.stdout
     assert ["p50", "p90", "p95", "p99", "max"] in rows
-    assert ["server_error", "provider", "5"] in rows
+    assert ["server", "error", "provider", "5"] in rows
     assert "  FAILED  5 of 5 runs failed" in result.stdout.splitlines()
     assert "█" in result.stdout
 
@@ -76,7 +76,7 @@ async def test_junit_and_markdown_files_are_written(tmp_path: Path) -> None:
     assert str(failures[0]).startswith("server_error (HTTP 500): ")
     markdown = (tmp_path / "probe.md").read_text()
     assert markdown.startswith("## Probe failed: failing\n")
-    assert "| server\\_error | provider | 2 |" in markdown
+    assert "| server error | provider | 2 |" in markdown
 
 
 async def test_markdown_without_a_file_replaces_the_output(tmp_path: Path) -> None:

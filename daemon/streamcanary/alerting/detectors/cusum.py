@@ -74,7 +74,7 @@ class Cusum(NamedTuple):
         """Return what resolves the alert that fires with ``state``, as text, with the reason for the number of runs."""
         repeats = state.repeats if isinstance(state, SpikeState) else 0
         needed, first = self.good_runs_after(repeats), self.good_runs[0]
-        condition = f"{needed} good runs in a row"
+        condition = f"{needed} good run{'' if needed == 1 else 's'} in a row"
         if needed > first:
             condition += f", instead of {first}, as it fired {repeats + 1} times within a day of the last resolve"
         if self.resolve_step < needed:

@@ -18,8 +18,12 @@ def describe_detector(detector: Detector) -> str:
             hold = f" for {format_duration(detector.hold)}" if detector.hold else ""
             return f"ratio: {format_fraction(detector.threshold)} of the last {detector.over} bad{hold}"
         case Consecutive():
-            return f"consecutive: {detector.failures} bad runs in a row"
+            return f"consecutive: {detector.failures} bad run{_plural(detector.failures)} in a row"
         case BurnRate():
             return f"burn rate: objective {format_fraction(detector.objective)}"
         case NoData():
-            return f"no data: {detector.runs} runs without a result"
+            return f"no data: {detector.runs} run{_plural(detector.runs)} without a result"
+
+
+def _plural(count: int) -> str:
+    return "" if count == 1 else "s"

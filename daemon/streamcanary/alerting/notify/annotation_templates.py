@@ -26,7 +26,7 @@ TEMPLATE_FIELDS = {
     "total": "number of samples in the detector's window",
     "first_attempts": "number of these runs whose first attempt failed, before retries",
     "rescued": "number of the bad runs that a fallback answered",
-    "faults": "the faults by kind, such as stalled 3, rate_limited 1",
+    "faults": "the faults in words, such as stalled 3, rate limited 1",
     "blames": "the faults by blame, such as provider 4",
     "message": "the last error message of the provider",
     "diagnosis": "the result of the diagnosis after the first failure",

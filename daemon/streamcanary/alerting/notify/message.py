@@ -16,6 +16,7 @@ from streamcanary.alerting.notify.member_text import (
 from streamcanary.alerting.notify.page_links import LinkSettings
 from streamcanary.model.alerts.incident import Action, Evidence, Incident, Notification
 from streamcanary.model.config_types.duration import format_duration
+from streamcanary.model.fault_words import fault_words
 
 WEBHOOK_VERSION = 1
 """The version of :meth:`Message.to_dict`; it is incremented when a field changes its meaning or is removed."""
@@ -261,7 +262,7 @@ def render_alert(incident: Incident, now: float, links: LinkSettings = NO_LINKS)
         "total": str(evidence.total),
         "first_attempts": str(evidence.first_attempts),
         "rescued": str(evidence.rescued),
-        "faults": format_counts(evidence.faults),
+        "faults": format_faults(evidence.faults),
         "blames": format_counts(evidence.blames),
         "message": evidence.message,
         "diagnosis": evidence.diagnosis,
@@ -328,13 +329,16 @@ def _resolved_after(seconds: float | None) -> str:
 
 
 def _failure_counts(evidence: Evidence, member_count: int, measure: str) -> str:
-    """Return `` (5 of last 5 runs, stalled)``, with the most frequent fault; empty without samples and faults.
+    """Return `` (5 of last 5 runs, stalled)``, with the most frequent fault in words; empty without samples and faults.
 
     A pooled alert begins with its failing canaries: ``6 of 8 canaries;``, with their names if they are few.
     """
-    counts = f"{evidence.bad} runs missing" if measure == NO_DATA else f"{evidence.bad} of last {evidence.total} runs"
+    if measure == NO_DATA:
+        counts = f"{evidence.bad} run{'' if evidence.bad == 1 else 's'} missing"
+    else:
+        counts = f"{evidence.bad} of last {evidence.total} run{'' if evidence.total == 1 else 's'}"
     parts = [counts] if evidence.total else []
-    text = ", ".join(parts + _by_frequency(evidence.faults)[:1])
+    text = ", ".join(parts + [fault_words(kind) for kind in _by_frequency(evidence.faults)[:1]])
     if evidence.failing:
         members = f"{failing_members(evidence)} of {_canaries(member_count)}"
         if evidence.failing_count <= _MAX_NAMED_MEMBERS:
@@ -354,8 +358,13 @@ def _named(alerts: tuple[Alert, ...], total: int) -> str:
     return f"{', '.join(names)} and {rest} more" if names and rest else ", ".join(names)
 
 
+def format_faults(faults: dict[str, int]) -> str:
+    """Return ``{"stream_cut": 3, "stalled": 1}`` as ``stream cut off 3, stalled 1``, the most frequent first."""
+    return ", ".join(f"{fault_words(kind)} {faults[kind]}" for kind in _by_frequency(faults))
+
+
 def format_counts(counts: dict[str, int]) -> str:
-    """Return ``{"stalled": 3, "rate_limited": 1}`` as text, the most frequent first."""
+    """Return ``{"provider": 3, "quota": 1}`` as text, the most frequent first."""
     return ", ".join(f"{name} {counts[name]}" for name in _by_frequency(counts))
 
 

@@ -13,7 +13,7 @@ from streamcanary.alerting.notify.impact_text import (
     users_text,
 )
 from streamcanary.alerting.notify.member_text import failing_members, format_members, format_unaffected
-from streamcanary.alerting.notify.message import Alert, Message, format_counts
+from streamcanary.alerting.notify.message import Alert, Message, format_faults
 from streamcanary.model.alerts.incident import Action
 from streamcanary.model.config_types.duration import format_duration
 
@@ -73,7 +73,7 @@ def facts(alert: Alert) -> list[Fact]:
         Fact("unaffected", "Unaffected", format_unaffected(evidence)),
         Fact("users", "Users see" if alert.is_firing else "Users saw", users_text(evidence, alert.measure)),
         Fact("tried", "Tried", tried_text(evidence)),
-        Fact("faults", "Faults", format_counts(evidence.faults)),
+        Fact("faults", "Faults", format_faults(evidence.faults)),
         Fact("blames", "Can be fixed by", fixers_text(evidence.blames)),
         Fact("reason", "Resolved because", alert.resolve_reason or ""),
         Fact("resolves", "Resolves after", alert.resolve_condition if alert.is_firing else ""),

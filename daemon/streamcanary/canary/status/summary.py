@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from streamcanary.model import names
 from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot
+from streamcanary.model.fault_words import fault_words
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.model.status.canary_status import CanaryState, CanaryStatus
 from streamcanary.model.status.summary import OverallState, StatusSummary
@@ -38,9 +39,9 @@ class _AffectedTarget(Struct, frozen=True):
 
     @property
     def fault(self) -> str:
-        """The most frequent fault in parentheses; empty if none is known."""
+        """The most frequent fault in words, in parentheses; empty if none is known."""
         faults = Counter(each.fault for each in self.canaries if each.fault)
-        return f" ({faults.most_common(1)[0][0]})" if faults else ""
+        return f" ({fault_words(faults.most_common(1)[0][0])})" if faults else ""
 
 
 def summarize(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
+from streamcanary.model import fault_words as words_of_faults
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
 from streamcanary.model.redaction.redactor import scrub
 
@@ -150,8 +151,8 @@ def day(moment: float) -> str:
 
 
 def fault_words(kind: str | None) -> str:
-    """Return a kind of fault in words: ``first token timeout``."""
-    return clean(kind or "", 60).replace("_", " ")
+    """Return a kind of fault, or another reason, in words: ``first token timeout``."""
+    return words_of_faults.fault_words(clean(kind or "", 60))
 
 
 def mender(kind: str) -> str:

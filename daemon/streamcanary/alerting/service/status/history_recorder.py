@@ -141,7 +141,11 @@ class HistoryRecorder:
         )
         self._put_incident(incident, self._incidents[_id(incident)])
         self._add(_id(incident), "first_failure", since, text=evidence.message)
-        runs = f"{evidence.bad} of the last {evidence.total} runs" if evidence.total else ""
+        runs = (
+            f"{evidence.bad} of the last {evidence.total} run{'' if evidence.total == 1 else 's'}"
+            if evidence.total
+            else ""
+        )
         self._add(_id(incident), "fired", min(incident.opened, now), text=runs)
 
     def _put_incident(self, incident: Incident, known: PastIncident) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from streamcanary.cli.commands.history.period_report import CanaryReport, IncidentReport, PeriodReport
 from streamcanary.cli.measurements.run_statistics import MEASURES
 from streamcanary.model.config_types.duration import format_duration
+from streamcanary.model.fault_words import fault_words
 from streamcanary.model.redaction.printable import printable
 
 NO_RUNS: Final = "No runs are recorded in this period."
@@ -80,7 +81,7 @@ def percentile_rows(report: PeriodReport) -> list[Sequence[str]]:
 def fault_rows(report: PeriodReport) -> list[Sequence[str]]:
     """Return the rows of :data:`FAULT_HEAD`."""
     return [
-        (printable(one.canary, 200), printable(fault.kind, 100), fault.blame, str(fault.count))
+        (printable(one.canary, 200), printable(fault_words(fault.kind), 100), fault.blame, str(fault.count))
         for one in report.canaries
         for fault in one.faults
     ]
@@ -94,5 +95,8 @@ def incident_row(one: IncidentReport) -> Sequence[str]:
         duration if one.resolved is not None else f"{duration}, still firing",
         printable(f"{one.rule} {one.severity}".strip(), 200),
         printable(one.summary or f"{one.subject}: {one.message}", 500),
-        ", ".join(f"{printable(kind, 100)} {count}" for kind, count in sorted(one.faults.items(), key=lambda p: -p[1])),
+        ", ".join(
+            f"{printable(fault_words(kind), 100)} {count}"
+            for kind, count in sorted(one.faults.items(), key=lambda p: -p[1])
+        ),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from streamcanary.cli.daemon_client import UNEXPECTED_ANSWER, DaemonRequestError, request_daemon
 from streamcanary.cli.table import format_table
+from streamcanary.model.fault_words import fault_words
 from streamcanary.model.redaction.printable import printable
 
 _MAX_CANARIES = 20  # failing canaries that are named
@@ -77,7 +78,7 @@ def _incident_lines(incident: dict[str, Any], silences: dict[str, dict[str, Any]
         yield f"        muted: {incident['muted']}"
     if incident["bad"] and incident["faults"]:
         first = f", {incident['first_attempts']} before retries" if incident["first_attempts"] else ""
-        faults = _format_counts(incident["faults"])
+        faults = _format_counts({fault_words(kind): count for kind, count in incident["faults"].items()})
         yield f"        faults: {faults}{first}; {incident['rescued']} answered by a fallback"
     details = {
         "failing canaries": _failing_text(incident),

@@ -10,6 +10,7 @@ from streamcanary.cli.measurements.distribution import Distribution, bar
 from streamcanary.cli.measurements.run_statistics import MEASURES, PERCENTILES, RunStatistics
 from streamcanary.cli.table import format_table
 from streamcanary.model.config_types.fraction import format_fraction
+from streamcanary.model.fault_words import fault_words
 from streamcanary.model.outcome import OutcomeKind
 
 _HISTOGRAM_OF = ("first_token", "duration")
@@ -113,4 +114,4 @@ def _histogram_lines(name: str, values: Distribution) -> Iterator[str]:
 
 
 def _fault_rows(statistics: RunStatistics) -> list[tuple[str, ...]]:
-    return [(kind.value, blame.value, str(count)) for (kind, blame), count in statistics.faults.most_common()]
+    return [(fault_words(kind), blame.value, str(count)) for (kind, blame), count in statistics.faults.most_common()]

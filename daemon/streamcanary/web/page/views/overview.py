@@ -202,7 +202,7 @@ def strip_words(states: Sequence[str]) -> str:
         return "no run yet"
     counts = _counts(states)
     words = ", ".join(f"{counts[state]} {'not counted' if state == 'unknown' else state}" for state in counts)
-    return f"last {len(states)} runs: {words}"
+    return f"last run: {words}" if len(states) == 1 else f"last {len(states)} runs: {words}"
 
 
 def element_id(name: str) -> str:

@@ -1,0 +1,22 @@
+"""The kinds of faults in words."""
+
+import pytest
+
+from streamcanary.model.fault_words import FAULT_WORDS, fault_words
+from streamcanary.model.faults import FaultKind
+
+
+def test_each_kind_of_fault_has_words_of_its_own() -> None:
+    """No kind is missing, no two read the same, and none reads like an identifier."""
+    assert set(FaultKind) == set(FAULT_WORDS)
+    assert len(FAULT_WORDS) == len(set(FAULT_WORDS.values()))
+    assert not [words for words in FAULT_WORDS.values() if "_" in words or not words]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("stream_cut", "stream cut off"), ("over_budget", "over budget"), ("", "")],
+)
+def test_another_reason_reads_with_spaces(kind: str, words: str) -> None:
+    """The reason of a skipped run is not in the table, nor is a kind that a later version has recorded."""
+    assert words == fault_words(kind)
