@@ -53,6 +53,14 @@ SEQUENCES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("crash", {}),
         ("run_all", {"how": "bad", "times": 1}),
     ],
+    "an update is sent, the clock is set back, and another is due at the time of the first": [
+        ("set_variant", {"part": "groups", "name": "by target", "hot": True}),
+        (UNREADABLE, {"how": "unreachable", "answer": "refused"}),
+        ("deliver", {"receiver": "hook", "how": "accepted"}),
+        ("jump", {"seconds": 3600.0}),
+        ("jump", {"seconds": -120.0}),
+        ("run", {"who": 0, "how": "good", "times": 1}),
+    ],
 }
 
 

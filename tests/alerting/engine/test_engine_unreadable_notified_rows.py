@@ -2,12 +2,28 @@
 
 from typing import Any
 
+import pytest
+from msgspec import structs
+
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import Started, Tick
 from streamcanary.alerting.engine.recovery.reconciliation import UNREADABLE_REASON
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import read_state
-from support.alerting.builders import EngineHarness, alerts, bad, good
+from streamcanary.model.outcome import Outcome
+from support.alerting.builders import CHAT, EngineHarness, alerts, bad, good, webhook_config
+
+OTHER = structs.replace(CHAT, name="other")
+
+
+def bad_other(number: int) -> Outcome:
+    """Return a failed run of the canary ``other``."""
+    return structs.replace(bad(number), canary="other")
+
+
+def good_other(number: int) -> Outcome:
+    """Return a good run of the canary ``other``."""
+    return structs.replace(good(number), canary="other")
 
 
 def firing_harness(**sections: Any) -> EngineHarness:
@@ -67,6 +83,27 @@ def test_unreadable_incident_that_was_not_notified_leaves_its_group() -> None:
     harness.now += 120
     harness.step(Tick())
     assert [("trigger", "Errors")] == harness.deliver_all()
+
+
+@pytest.mark.parametrize("deleted", [("chat",), ("other",), ("chat", "other")])
+def test_deleted_incidents_of_a_group_are_restored_before_it_is_routed(deleted: tuple[str, ...]) -> None:
+    """If incident rows are deleted and the row of their group is not, a start with other routes resolves the group."""
+    receivers = {"hook": webhook_config(), "late": webhook_config()}
+    sections: dict[str, Any] = {"receivers": receivers, "group_by": ["alert"], "group_interval": "1h"}
+    harness = EngineHarness(alerts(**sections, routes=[{"receivers": ["hook"]}]))
+    harness.configure(harness.config, CHAT, OTHER)
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all()
+    harness.observe(*[bad_other] * 3)  # waits for the next notification of the group
+    for key, incident in harness.state.incidents.items():
+        if incident.canary in deleted:
+            del harness.stored_rows["incidents"][key]
+    harness.crash()
+    harness.configure(alerts(**sections, routes=[{"receivers": ["late"]}]), CHAT, OTHER)
+    harness.step(Started())
+    harness.observe(*[good, good_other] * 4)
+    assert [] == harness.open_incidents
+    assert [("resolve", "Errors")] == harness.deliver_all("hook")
 
 
 def test_unreadable_rows_are_skipped() -> None:

@@ -15,14 +15,17 @@ def group_key(instance: str, *labels: str) -> str:
     return _digest("group", instance, *labels)
 
 
-def notification_id(receiver: str, group: str, opened: float, action: Action, serial: float = 0.0) -> str:
+def notification_id(
+    receiver: str, group: str, opened: float, action: Action, created: float = 0.0, sequence: int = 0
+) -> str:
     """Return the id of a notification to ``receiver`` about ``group``: 32 hex digits.
 
-    ``opened`` is when the group opened (seconds since the epoch). ``serial`` distinguishes the updates of a group: the
-    time when each was created.
+    ``opened`` is when the group opened (seconds since the epoch). The updates of a group differ by when they were
+    ``created``, and by their ``sequence`` number: after the clock was set back, a time comes twice.
     """
     kind = "notice"  # codespell:ignore notice - part of ids in existing databases
-    return _digest(kind, receiver, group, f"{opened:.6f}", action.value, f"{serial:.6f}")
+    number = [str(sequence)] if sequence else []
+    return _digest(kind, receiver, group, f"{opened:.6f}", action.value, f"{created:.6f}", *number)
 
 
 def _digest(*parts: str) -> str:

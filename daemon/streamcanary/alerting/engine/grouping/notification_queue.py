@@ -266,7 +266,9 @@ def expire(draft: Draft, now: float) -> None:
 
 
 def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...], action: Action, now: float) -> None:
-    key = notification_id(receiver, group.key, group.opened, action, now if action is Action.UPDATE else 0.0)
+    sequence = draft.next_sequence()
+    serial = (now, sequence) if action is Action.UPDATE else ()
+    key = notification_id(receiver, group.key, group.opened, action, *serial)
     if key in draft.notifications:
         return
     if action is Action.TRIGGER:
@@ -279,7 +281,7 @@ def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...
             labels=group.labels,
             action=action,
             opened=group.opened,
-            sequence=draft.next_sequence(),
+            sequence=sequence,
             members=members[:MAX_MEMBERS],
             member_count=len(members),
             resolved_count=sum(not member.is_firing for member in members),
