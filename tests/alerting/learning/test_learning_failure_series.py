@@ -46,9 +46,10 @@ def test_neighbours_are_counted(samples: list[bool]) -> None:
 @given(samples=SAMPLES, step=st.integers(1, 4), threshold=st.integers(1, 12))
 def test_excursions_that_reach_the_threshold_are_left_out(samples: list[bool], step: int, threshold: int) -> None:
     """The series without incidents is what a CUSUM leaves that sees one sample after the other."""
-    assert list(FailureSeries(samples).without_incidents(step, threshold)) == _outside_incidents(
-        samples, step, threshold
-    )
+    outside, incidents = FailureSeries(samples).without_incidents(step, threshold)
+
+    assert list(outside) == _outside_incidents(samples, step, threshold)
+    assert (incidents > 0) == (outside.total < len(samples))
 
 
 @given(samples=SAMPLES, size=st.integers(1, 20))

@@ -144,6 +144,18 @@ def test_slow_hours_of_an_incident_are_not_usual() -> None:
     assert second.above.in_incidents > 200
 
 
+@pytest.mark.parametrize("slow", [(0.0, 0.02), (0.45, 0.52)])
+def test_an_outage_in_a_young_history_is_no_burst(slow: tuple[float, float]) -> None:
+    """After half an hour or more of slow answers, their autocorrelation is about that of a history without them."""
+    values = list(answer_times(3, every=30.0))
+    outage = [(at, 9.0 if slow[0] <= at / DAY < slow[1] else value) for at, value in values]
+
+    usual, learned = (values_of(learn_from_rollups(timed(some), CHAT, **SLOWER)["chat"]) for some in (values, outage))
+
+    assert learned.above.autocorrelation == pytest.approx(usual.above.autocorrelation, abs=0.1)
+    assert learned.above.in_incidents > usual.above.in_incidents
+
+
 def test_a_rule_over_a_target_compares_each_canary_with_its_own_limit() -> None:
     """Both have limits, and the part above is that of both."""
     quick = list(answer_times(1.5))

@@ -69,6 +69,21 @@ def test_a_slow_hour_of_the_first_day_is_not_normal() -> None:
     assert learned.limits == {"chat": (pytest.approx(USUAL_LIMIT, rel=0.15),)}
 
 
+@pytest.mark.parametrize("outages", [[(0.0, 0.02)], [(0.0, 0.08)], [(0.1, 0.12), (0.4, 0.43), (0.8, 0.84)]])
+@pytest.mark.parametrize("days", [1.0, 1.5, 7.0])
+def test_a_few_long_outages_are_not_bursts(days: float, outages: list[tuple[float, float]]) -> None:
+    """Up to three outages in a young history do not make it usual that slow answers cluster."""
+    series = ValueSeries()
+    for at, value in answer_times(days):
+        series.append("chat", at, 9.0 if any(start <= at / DAY < end for start, end in outages) else value)
+
+    learned = estimate_values(series, cusum)
+
+    assert learned is not None
+    assert learned.above.autocorrelation == 0
+    assert learned.above.in_incidents > 0
+
+
 @pytest.mark.parametrize("days", [1.0, 1.5, 2.0, 4.0])
 def test_busy_hours_are_not_a_change_from_the_first_day_on(days: float) -> None:
     """After a night and a busy day, the limit is that of the busy hours, though most values are below it."""

@@ -18,7 +18,7 @@ All functions are pure. The steps, and why the estimate is robust:
 import math
 from collections.abc import Callable, Iterable
 from statistics import NormalDist, fmean, median, variance
-from typing import Final
+from typing import Final, NamedTuple
 
 from streamcanary.alerting.learning.baseline import PRIOR_AUTOCORRELATION, LearnedRate, round_up
 from streamcanary.alerting.learning.failure_series import FailureSeries
@@ -62,31 +62,83 @@ def estimate_base_rate(
     learned: after an outage in a young history it would delay each later alert.
 
     The rounds begin with ``first_autocorrelation``. Begun low, they take for an incident what may be a burst; begun
-    high, the reverse. Where both are consistent with the samples, the estimate is the one that is nearer.
+    high, they take an outage for a burst that is usual, and each later alert would need one as long. If those begun
+    high find bursts, they are begun at 0, too, and the estimate that describes the samples better is used
+    (:meth:`_Estimate.description_length`): many bursts are usual, a few long ones among independent samples are not.
     """
     if series.total < min_samples:
         return None
-    rate, autocorrelation = min(_START_RATE, max_rate), first_autocorrelation
-    normal, estimated = series, autocorrelation
-    for _ in range(_MAX_ROUNDS):
-        normal = series.without_incidents(*cusum(rate, autocorrelation))
-        normal = series if 2 * normal.total < series.total else _without_bad_blocks(normal, autocorrelation)
-        before = rate, autocorrelation
-        estimated = PRIOR_AUTOCORRELATION if normal is series else estimate_autocorrelation(normal, max_autocorrelation)
-        # rounded, so that the rounds end, and that few thresholds are computed
-        autocorrelation = min(round(estimated * 50) / 50, max_autocorrelation)
-        rate = min(round_up(upper_bound(normal.bad, normal.total, autocorrelation)), max_rate)
-        if before == (rate, autocorrelation):
-            break
+    found = _estimate(series, cusum, max_rate, max_autocorrelation, first_autocorrelation)
+    if first_autocorrelation > PRIOR_AUTOCORRELATION and found.autocorrelation > PRIOR_AUTOCORRELATION:
+        other = _estimate(series, cusum, max_rate, max_autocorrelation, PRIOR_AUTOCORRELATION)
+        found = min(found, other, key=lambda each: each.description_length(series))
+    normal = found.normal
     if normal.total < min_samples:
         return None
     return LearnedRate(
         bad=normal.bad,
         total=normal.total,
         in_incidents=series.total - normal.total,
-        upper_bound=upper_bound(normal.bad, normal.total, estimated),
-        autocorrelation=round(estimated, 3),
+        upper_bound=upper_bound(normal.bad, normal.total, found.autocorrelation),
+        autocorrelation=round(found.autocorrelation, 3),
     )
+
+
+class _Estimate(NamedTuple):
+    """The samples of a series outside so many incidents, and the bound of their autocorrelation."""
+
+    normal: FailureSeries
+    incidents: int
+    autocorrelation: float
+
+    def description_length(self, series: FailureSeries) -> float:
+        """Return the length (nats) of the shortest description of ``series``, of which this is an estimate.
+
+        It has the samples outside incidents and those in incidents, each as a Markov chain with two states, and the
+        first and last sample of each incident (Rissanen, *Modeling by shortest data description*, Automatica 14, 1978).
+        """
+        normal = self.normal
+        repeats = min(max(0, series.repeats - normal.repeats), series.bad - normal.bad)
+        return (
+            chain_length(normal.bad, normal.total, normal.repeats)
+            + chain_length(series.bad - normal.bad, series.total - normal.total, repeats)
+            + 2 * self.incidents * math.log(max(series.total, 1))
+        )
+
+
+def bernoulli_length(bad: float, total: float) -> float:
+    """Return the length (nats) of a description of independent samples, of which ``bad`` of ``total`` are bad."""
+    if not 0 < bad < total:
+        return 0.0
+    return bad * math.log(total / bad) + (total - bad) * math.log(total / (total - bad))
+
+
+def chain_length(bad: float, total: float, repeats: float) -> float:
+    """Return the length (nats) of a description of the samples of a Markov chain; ``repeats`` follow a bad sample."""
+    return bernoulli_length(repeats, bad) + bernoulli_length(bad - repeats, total - bad)
+
+
+def _estimate(
+    series: FailureSeries, cusum: CusumSteps, max_rate: float, max_autocorrelation: float, first_autocorrelation: float
+) -> _Estimate:
+    """Return the estimate of the rounds that begin with ``first_autocorrelation``."""
+    rate, autocorrelation = min(_START_RATE, max_rate), first_autocorrelation
+    found = _Estimate(series, 0, autocorrelation)
+    for _ in range(_MAX_ROUNDS):
+        normal, incidents = series.without_incidents(*cusum(rate, autocorrelation))
+        if 2 * normal.total < series.total:
+            found = _Estimate(series, 0, PRIOR_AUTOCORRELATION)
+        else:
+            normal, bad_blocks = _without_bad_blocks(normal, autocorrelation)
+            bound = estimate_autocorrelation(normal, max_autocorrelation)
+            found = _Estimate(normal, incidents + bad_blocks, bound)
+        before = rate, autocorrelation
+        # rounded, so that the rounds end, and that few thresholds are computed
+        autocorrelation = min(round(found.autocorrelation * 50) / 50, max_autocorrelation)
+        rate = min(round_up(upper_bound(found.normal.bad, found.normal.total, autocorrelation)), max_rate)
+        if before == (rate, autocorrelation):
+            break
+    return found
 
 
 def estimate_autocorrelation(series: FailureSeries, highest: float = MAX_AUTOCORRELATION) -> float:
@@ -210,12 +262,13 @@ def _wilson(bad: float, total: float, deviations: float) -> float:
     return min(1.0, (rate + squared / 2 + deviation) / (1 + squared))
 
 
-def _without_bad_blocks(series: FailureSeries, autocorrelation: float) -> FailureSeries:
-    """Return ``series`` without the blocks that have far more bad samples than the median block."""
+def _without_bad_blocks(series: FailureSeries, autocorrelation: float) -> tuple[FailureSeries, int]:
+    """Return ``series`` without the blocks that have far more bad samples than the median block, and their number."""
     blocks = list(series.blocks(max(_MIN_BLOCK, series.total // _BLOCKS)))
     rate = median(block.bad / block.total for block in blocks) if blocks else 0.0
     normal = [block for block in blocks if is_normal_count(block.bad, block.total, rate, autocorrelation)]
-    return series if len(normal) == len(blocks) else _joined(normal)
+    bad_blocks = len(blocks) - len(normal)
+    return (_joined(normal), bad_blocks) if bad_blocks else (series, 0)
 
 
 def is_normal_count(bad: int, total: int, rate: float, autocorrelation: float) -> bool:

@@ -12,6 +12,7 @@ This is for fleets whose recorded runs reach back some hours only. All functions
 3. Canaries that fail together show only in the latest single samples.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Final, NamedTuple
@@ -97,16 +98,49 @@ def clustering_of(
     ``by_season`` is as for :func:`estimate_block_rate`, and ``first_autocorrelation`` as for
     :func:`~streamcanary.alerting.learning.base_rate.estimate_base_rate`.
     """
-    seasons = _by_season(blocks, by_season=by_season)
+    seasons = list(_by_season(blocks, by_season=by_season).values())
+    found, length = _rounds(seasons, highest, first_autocorrelation)
+    is_bursty = found.autocorrelation(highest) > PRIOR_AUTOCORRELATION
+    if is_bursty and first_autocorrelation > PRIOR_AUTOCORRELATION:  # as for single samples
+        other, other_length = _rounds(seasons, highest, PRIOR_AUTOCORRELATION)
+        found = other if other_length < length else found
+    return found
+
+
+def _rounds(
+    seasons: Sequence[Sequence[Block]], highest: float, first_autocorrelation: float
+) -> tuple[Clustering, float]:
+    """Return how samples cluster outside incidents, and the length (nats) of the description of all with it."""
     found, autocorrelation = Clustering(), first_autocorrelation
+    groups: list[list[Block]] = []
     for _ in range(_MAX_ROUNDS):
         before = found
-        groups = [_without_incidents(some, autocorrelation) for some in seasons.values()]
+        groups = [_without_incidents(some, autocorrelation) for some in seasons]
         found = _clustering(groups)
         autocorrelation = found.autocorrelation(highest)
         if found == before:
             break
-    return found
+    return found, sum(_description_length(some, normal) for some, normal in zip(seasons, groups, strict=True))
+
+
+def _description_length(blocks: Sequence[Block], normal: Sequence[Block]) -> float:
+    """Return the length (nats) of a description of ``blocks``, of which all but the ``normal`` ones have incidents.
+
+    It has the numbers of bad samples of both, and says which blocks have incidents.
+    """
+    is_normal = set(normal)
+    incidents = [block for block in blocks if block not in is_normal]
+    return _counts_length(normal) + _counts_length(incidents) + len(incidents) * math.log(len(blocks))
+
+
+def _counts_length(blocks: Sequence[Block]) -> float:
+    """Return the length (nats) of a description of the bad samples of ``blocks``: normal, with a common dispersion."""
+    bad, total = _sum(blocks)
+    rate = (bad + 0.5) / (total + 1)
+    variances = [rate * (1 - rate) * block.total for block in blocks]
+    squares = sum((block.bad - rate * block.total) ** 2 / each for block, each in zip(blocks, variances, strict=True))
+    dispersion = max(1.0, squares / max(1, len(blocks)))
+    return (sum(math.log(dispersion * each) for each in variances) + squares / dispersion) / 2
 
 
 def _clustering(groups: Iterable[Sequence[Block]]) -> Clustering:
@@ -149,7 +183,7 @@ def estimate_block_rate(
     if clustering.canaries > 1 or clustering.repeats is None:
         bad, total = _sum(block for some in normal for block in some)
         rate = min(round_up(bad / total), max_rate) if total else max_rate
-        recent = latest.without_incidents(*cusum(rate, autocorrelation))
+        recent, _ = latest.without_incidents(*cusum(rate, autocorrelation))
         if 2 * recent.total > latest.total:
             autocorrelation = max(autocorrelation, estimate_autocorrelation(recent, max_autocorrelation))
             normal = [_without_incidents(some, autocorrelation) for some in seasons]

@@ -48,8 +48,8 @@ class FailureSeries:
             self._good_after += 1
             self._good += 1
 
-    def without_incidents(self, step: int, threshold: int) -> "FailureSeries":
-        """Return the samples outside incidents, as one series.
+    def without_incidents(self, step: int, threshold: int) -> tuple["FailureSeries", int]:
+        """Return the samples outside incidents, as one series, and the number of incidents.
 
         An incident is an excursion of a CUSUM (a bad sample adds ``step``, a good one takes 1, within 0 and
         ``threshold``) that reaches ``threshold``: all samples from the one with which the sum leaves zero until it is
@@ -57,6 +57,7 @@ class FailureSeries:
         neighbours.
         """
         kept = FailureSeries()
+        incidents = 0
         total = 0  # the sum before the next bad sample
         is_incident = False
         excursion: list[int] = []  # good samples before each bad one of the excursion
@@ -69,12 +70,13 @@ class FailureSeries:
                 kept._extend_good(good)
                 good = 0
             total = min(total - good + step, threshold)
-            is_incident = is_incident or total == threshold
+            if total == threshold and not is_incident:
+                is_incident, incidents = True, incidents + 1
             excursion.append(good)
         ended = min(self._good_after, total)
         kept._close_excursion(excursion, ended, is_incident=is_incident)
         kept._extend_good(self._good_after - ended)
-        return kept
+        return kept, incidents
 
     def blocks(self, size: int) -> Iterator["FailureSeries"]:
         """Yield the series in blocks of ``size`` samples; the last one may be longer, by less than ``size``.
