@@ -165,6 +165,21 @@ async def test_a_rate_above_the_cap_is_a_warning(tmp_path: Path, capsys: pytest.
     assert warning.endswith("write detector: {type: spike, normal: learned, max_normal: 11%}")
 
 
+async def test_a_rule_has_one_line_to_paste(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If several canaries fail more often than normal, or in bursts, one line has the highest value of each option."""
+    runs = [*rates(0.06), *rates(0.12, canary="poem"), *rates(0.02, 0.4, canary="sql"), *rates(0.02, canary="ok")]
+    runs.sort(key=lambda run: run.started)
+    rule = {"detector": {"type": "spike", "normal": "4%", "autocorrelation": 0}}
+    _, warnings = await check(tmp_path, capsys, rule, runs, names=("chat", "poem", "sql", "ok"))
+    starts = ["R: chat fails more", "R: poem fails more", "R: failures of sql come in bursts", "R: write detector"]
+    assert [True] * 4 == [
+        warning.startswith(f"warning: rule {start}") for warning, start in zip(warnings, starts, strict=True)
+    ]
+    line = "detector: {type: spike, normal: 12%, autocorrelation: 0.5}"
+    assert f"warning: rule R: write {line}, with the highest of these values" == warnings[-1]
+    assert not any("; write" in warning for warning in warnings)
+
+
 async def test_bursts_that_contradict_the_configuration_are_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,8 +230,9 @@ async def test_of_many_contradictions_some_are_printed(tmp_path: Path, capsys: p
     names = [f"c{number}" for number in range(12)]
     runs = [run for name in names for run in rates(0.2, count=300, canary=name)]
     _, warnings = await check(tmp_path, capsys, {"detector": {"type": "spike"}}, runs, names)
-    assert len(warnings) == 9
-    assert warnings[-1] == "warning: rule R: 4 more of its alerts contradict the recorded runs in this way"
+    assert len(warnings) == 10
+    assert warnings[-2] == "warning: rule R: 4 more of its alerts contradict the recorded runs in this way"
+    assert warnings[-1].startswith("warning: rule R: write detector: {type: spike, normal: 2")
 
 
 async def test_what_many_canaries_have_learned_is_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

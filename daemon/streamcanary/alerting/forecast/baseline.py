@@ -1,7 +1,6 @@
 """What recorded runs say about rules: what those learn that learn, and where a configured rate contradicts the runs."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -31,6 +30,13 @@ _MIN_BAD = 20  # bad samples; fewer do not contradict an autocorrelation
 _TOLERANCE = 0.15  # of an autocorrelation
 
 
+class Contradiction(NamedTuple):
+    """What contradicts the configuration of a rule: the message, and the options of the detector that agree with it."""
+
+    message: str
+    options: Mapping[str, float] = MappingProxyType({})
+
+
 class RuleBaseline(NamedTuple):
     """What ``rule``, called ``name``, learns about a scope value; ``baseline`` is ``None`` if that is nothing yet.
 
@@ -49,17 +55,21 @@ class RuleBaseline(NamedTuple):
         return self.rule.detector.learns
 
     @property
-    def config_warning(self) -> str | None:
-        """A warning if the configuration of the rule contradicts the recorded runs."""
+    def contradiction(self) -> Contradiction | None:
+        """Where the recorded runs contradict the configuration of the rule."""
         detector = self.rule.detector
         if isinstance(detector, Shift) and isinstance(self.baseline, LearnedValues):
             warning = detector.config_warning(self.value.stream(self.baseline))
-            return warning and f"rule {self.name}: {self.rule.measure} of {self.value.subject}: {warning}"
+            return warning and Contradiction(
+                f"rule {self.name}: {self.rule.measure} of {self.value.subject}: {warning}"
+            )
         if isinstance(detector, Spike) and self.observed is not None:
-            return self._rate_warning(detector, self.observed) or self._burst_warning(detector, self.observed)
+            return self._rate_contradiction(detector, self.observed) or self._burst_contradiction(
+                detector, self.observed
+            )
         return None
 
-    def _rate_warning(self, detector: Spike, observed: LearnedRate) -> str | None:
+    def _rate_contradiction(self, detector: Spike, observed: LearnedRate) -> Contradiction | None:
         bad, total = observed.bad, observed.total
         normal = detector.highest_normal
         clustering = (1 + observed.autocorrelation) / (1 - observed.autocorrelation)
@@ -72,7 +82,7 @@ class RuleBaseline(NamedTuple):
             f"{bad} of {total} recorded runs failed ({format_fraction(observed.rate)})"
         )
         if observed.rate >= detector.spike:
-            return (
+            return Contradiction(
                 f"{message}, which is at or above spike ({format_fraction(detector.spike)}); "
                 "fix the failures, or raise spike"
             )
@@ -80,10 +90,9 @@ class RuleBaseline(NamedTuple):
         expected = f"expect {format_pages(pages)} false pages a month"
         if pages < MONTH_SECONDS / detector.false_pages.mean_interval:
             expected = "the alert fires, and hardly resolves"
-        line = _detector_line(detector, **{name: format_fraction(round_up(observed.upper_bound))})
-        return f"{message}; {expected}; write {line}"
+        return Contradiction(f"{message}; {expected}", {name: round_up(observed.upper_bound)})
 
-    def _burst_warning(self, detector: Spike, observed: LearnedRate) -> str | None:
+    def _burst_contradiction(self, detector: Spike, observed: LearnedRate) -> Contradiction | None:
         written = detector.autocorrelation
         if (
             not isinstance(written, float)
@@ -91,10 +100,10 @@ class RuleBaseline(NamedTuple):
             or observed.autocorrelation <= written + _TOLERANCE
         ):
             return None
-        return (
+        return Contradiction(
             f"rule {self.name}: failures of {self.value.subject} come in bursts: their autocorrelation is up to "
-            f"{observed.autocorrelation:.2f}, not {written:g}; write "
-            f"{_detector_line(detector, autocorrelation=f'{observed.usable_autocorrelation:g}')}"
+            f"{observed.autocorrelation:.2f}, not {written:g}",
+            {"autocorrelation": observed.usable_autocorrelation},
         )
 
 
@@ -191,16 +200,38 @@ def _sample_count(baseline: LearnedBaseline) -> int:
 
 
 def baseline_warnings(baselines: Iterable[RuleBaseline]) -> Iterator[str]:
-    """Yield a warning for each of ``baselines`` that contradicts the configuration of its rule, some for each rule."""
-    counts: Counter[str] = Counter()
+    """Yield a warning for each of ``baselines`` that contradicts the configuration of its rule, some for each rule.
+
+    A rule has one line to paste, with the highest value that an alert needs.
+    """
+    by_rule: dict[str, list[tuple[RuleBaseline, Contradiction]]] = {}
     for baseline in baselines:
-        if (warning := baseline.config_warning) is not None:
-            counts[baseline.name] += 1
-            if counts[baseline.name] <= _MAX_WARNINGS:
-                yield warning
-    for name, count in counts.items():
-        if count > _MAX_WARNINGS:
-            yield f"rule {name}: {count - _MAX_WARNINGS} more of its alerts contradict the recorded runs in this way"
+        if (contradiction := baseline.contradiction) is not None:
+            by_rule.setdefault(baseline.name, []).append((baseline, contradiction))
+    for name, found in by_rule.items():
+        line = _line_for_all(found)
+        if len(found) == 1:
+            yield found[0][1].message + (f"; write {line}" if line else "")
+            continue
+        yield from (contradiction.message for _, contradiction in found[:_MAX_WARNINGS])
+        if (more := len(found) - _MAX_WARNINGS) > 0:
+            yield f"rule {name}: {more} more of its alerts contradict the recorded runs in this way"
+        if line:
+            yield f"rule {name}: write {line}, with the highest of these values"
+
+
+def _line_for_all(found: Iterable[tuple[RuleBaseline, Contradiction]]) -> str | None:
+    """Return the line of the configuration that agrees with all that was ``found`` about one rule."""
+    highest: dict[str, float] = {}
+    detector: Spike | None = None
+    for baseline, contradiction in found:
+        if contradiction.options and isinstance(baseline.rule.detector, Spike):
+            detector = baseline.rule.detector
+            for name, value in contradiction.options.items():
+                highest[name] = max(highest.get(name, 0.0), value)
+    if detector is None:
+        return None
+    return _detector_line(detector, **{name: _format_value(name, value) for name, value in highest.items()})
 
 
 def _is_compared(binding: Binding) -> bool:
