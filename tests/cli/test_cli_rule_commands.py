@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from streamcanary.alerting.testing.series_notation import parse_values
-from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.alerts.row_change import RowChange
+from streamcanary.model.status.alert_history import PastIncident, past_incident_id
 from support.alerting.builders import CHAT, NOON
 from support.programs.daemon import run_command, write_config
 from support.store.builders import open_store
@@ -124,12 +124,19 @@ async def test_a_backtest_compares_with_the_alerts_of_the_daemon(tmp_path: Path)
     """An alert in the store is an outage, with the time until the daemon detected it."""
     config = write_config(tmp_path, {**CONFIG, "store": {"path": "a.db"}})
     await recorded(tmp_path / "a.db", "ok x10 stalled x5 ok x5")
-    evidence = Evidence(since=NOON + 300)
-    known = Incident(
-        key="k", rule="Two", subject="chat", canary="chat", opened=NOON + 330, resolved=NOON + 480, evidence=evidence
+    opened = NOON + 330
+    known = PastIncident(
+        id=past_incident_id("k", opened),
+        key="k",
+        rule="Two",
+        subject="chat",
+        opened=opened,
+        since=NOON + 300,
+        resolved=NOON + 480,
+        canaries=("chat",),
     )
     store = open_store(tmp_path / "a.db")
-    await store.commit([RowChange("incidents", "k", msgspec.json.encode(known))], [])
+    await store.commit([RowChange("alert_history", known.id, msgspec.json.encode(known))], [])
     await store.close()
     result = await run_command("backtest", "-c", config)
     begin = result.stdout.index("OUTAGE ")

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.status.alert_history import PastIncident, past_incident_id
 from streamcanary.store import recorded_runs
 from streamcanary.store.history import UnreadableRun
-from streamcanary.store.recorded_runs import RunsUnreadable, read_incidents, read_runs
-from support.store.builders import make_outcome, open_store
+from streamcanary.store.recorded_runs import RunsUnreadable, read_alert_history, read_runs
+from support.store.builders import NOON, make_outcome, open_store
 
 
 async def a_store(path: Path, count: int) -> Path:
@@ -121,16 +121,21 @@ async def test_a_locked_store_is_reported(tmp_path: Path, monkeypatch) -> None:
 
 
 async def test_alerts_are_read_without_damaged_rows(tmp_path: Path) -> None:
-    """The reader returns the alerts in the store; a row that is not one is left out."""
+    """The reader returns the alerts that fired or resolved since a time; a row that is not an alert is left out."""
     store = open_store(tmp_path / "a.db")
-    incident = Incident(key="k", rule="Errors", subject="chat", canary="chat", opened=5.0)
-    rows = {"k": msgspec.json.encode(incident), "bad": b"{", "other": b"[]", "missing": b"{}"}
-    await store.commit([RowChange("incidents", key, value) for key, value in rows.items()], [])
+    old, first, second = (
+        PastIncident(
+            id=past_incident_id("k", at), key="k", rule="R", subject="chat", opened=at, since=at, resolved=at + 9
+        )
+        for at in (NOON - 900, NOON - 500, NOON - 100)
+    )
+    rows = {one.id: msgspec.json.encode(one) for one in (old, first, second)} | {"bad": b"{", "other": b"[]"}
+    await store.commit([RowChange("alert_history", key, value) for key, value in rows.items()], [])
     await store.close()
-    assert [incident] == read_incidents(tmp_path / "a.db")
+    assert [second, first] == read_alert_history(tmp_path / "a.db", NOON - 495)
 
 
 def test_alerts_of_a_missing_store_are_an_error(tmp_path: Path) -> None:
     """The error says what to give instead."""
     with pytest.raises(RunsUnreadable, match="there is no database"):
-        read_incidents(tmp_path / "nowhere.db")
+        read_alert_history(tmp_path / "nowhere.db", 0.0)

@@ -2,13 +2,10 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
-from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.rollup import Rollup
 from streamcanary.model.status.alert_history import PastIncident
@@ -23,8 +20,7 @@ from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, 
 T = TypeVar("T")
 
 _ROWS_PER_TRANSACTION = 500  # a longer transaction would keep the daemon from truncating its write-ahead log
-_MAX_INCIDENTS = 10_000
-_INCIDENT = msgspec.json.Decoder(Incident)
+_MAX_BASELINES = 10_000
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -48,28 +44,6 @@ def read_runs(path: Path, *, limit: int | None = None) -> Iterator[Outcome | Unr
         raise
     except Exception as error:  # noqa: BLE001 - a damaged file can cause almost any error, which the message names
         raise _unreadable_error(path, error) from None
-
-
-def read_incidents(path: Path) -> list[Incident]:
-    """Return the alerts in the store at ``path``: the last one of each key, for a week after it has resolved.
-
-    Rows that cannot be decoded are left out, and so are those after the first 10,000.
-
-    Raises:
-        RunsUnreadable: as :func:`read_runs` does.
-    """
-    found = []
-    try:
-        with closing(_open_database(path)) as connection:
-            query = "SELECT value FROM incidents WHERE length(value) <= ? LIMIT ?"
-            for (value,) in connection.execute(query, (MAX_RUN_BYTES, _MAX_INCIDENTS)):
-                with suppress(msgspec.DecodeError, TypeError):  # a damaged row is not needed
-                    found.append(_INCIDENT.decode(value))
-    except RunsUnreadable:
-        raise
-    except Exception as error:  # noqa: BLE001 - as above
-        raise _unreadable_error(path, error) from None
-    return found
 
 
 def read_alert_history(path: Path, since: float) -> list[PastIncident]:
@@ -110,7 +84,7 @@ def read_baselines(path: Path) -> dict[str, bytes]:
             if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'baselines'").fetchone():
                 return {}
             query = "SELECT key, value FROM baselines WHERE length(value) <= ? LIMIT ?"
-            rows = connection.execute(query, (MAX_RUN_BYTES, _MAX_INCIDENTS)).fetchall()
+            rows = connection.execute(query, (MAX_RUN_BYTES, _MAX_BASELINES)).fetchall()
             return {key: value for key, value in rows if isinstance(key, str) and isinstance(value, bytes)}
     except RunsUnreadable:
         raise

@@ -5,8 +5,8 @@ from msgspec import structs
 from streamcanary.alerting.testing.backtest import BacktestReport, run_backtest
 from streamcanary.alerting.testing.outages import OutageAlert, PastOutage, past_outages
 from streamcanary.alerting.testing.series_notation import parse_values
-from streamcanary.model.alerts.incident import Evidence, Incident, MemberCounts
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.status.alert_history import PastIncident, past_incident_id
 from support.alerting.builders import CHAT, NOON, alerts
 
 FOUR = [structs.replace(CHAT, name=f"c{number}") for number in range(4)]
@@ -26,6 +26,22 @@ def recorded(*series: str) -> list[Outcome]:
         if word is not None
     ]
     return sorted(found, key=lambda run: run.started + run.duration)
+
+
+def past(
+    rule: str, subject: str, opened: float, resolved: float | None, *, since: float, canaries: tuple[str, ...]
+) -> PastIncident:
+    """Return an alert in the history of the daemon."""
+    return PastIncident(
+        id=past_incident_id("k", opened),
+        key="k",
+        rule=rule,
+        subject=subject,
+        opened=opened,
+        since=since,
+        resolved=resolved,
+        canaries=canaries,
+    )
 
 
 def backtested(*series: str) -> BacktestReport:
@@ -107,13 +123,11 @@ def test_an_alert_of_several_targets_joins_their_outages() -> None:
 def test_an_alert_of_the_daemon_is_an_outage_too() -> None:
     """What the daemon detected, with the rules of that time, is an outage, also if no rule detects it any more."""
     runs = recorded("ok x20 stalled x2 ok x60", *["ok x82"] * 3)
-    known = Incident(
-        key="k", rule="Former", subject="c0", canary="c0", opened=NOON + 630, resolved=NOON + 700, evidence=Evidence()
-    )
+    known = past("Former", "c0", NOON + 630, NOON + 700, since=NOON + 630, canaries=("c0",))
     others = [
-        structs.replace(known, key="other", canary="gone", subject="gone"),
-        structs.replace(known, key="early", opened=NOON - 9999),
-        structs.replace(known, key="store", canary=None, subject="store", rule="StoreFailing"),
+        structs.replace(known, canaries=("gone",), subject="gone"),
+        structs.replace(known, opened=NOON - 9999),
+        structs.replace(known, canaries=(), subject="store", rule="StoreFailing"),
     ]
     config = alerts(rules={"Three": RULES["Three"]})
     [outage] = run_backtest(config, "default", FOUR, runs, recorded=[known, *others]).outages
@@ -126,17 +140,21 @@ def test_an_alert_of_the_daemon_is_an_outage_too() -> None:
     )
 
 
+def test_each_time_that_a_rule_fired_in_the_daemon_has_a_delay() -> None:
+    """A rule that fired twice for one canary has the delay of each time."""
+    runs = recorded("ok x20 stalled x5 ok x60 stalled x5 ok x60", *["ok x150"] * 3)
+    twice = [past("Three", "c0", at + 90, at + 200, since=at, canaries=("c0",)) for at in (NOON + 600, NOON + 2550)]
+    config = alerts(rules={"Three": RULES["Three"]})
+    found = run_backtest(config, "default", FOUR, runs, recorded=twice).outages
+    assert [(NOON + 600, 90.0, 60.0), (NOON + 2550, 90.0, 60.0)] == [
+        (outage.began, outage.recorded, outage.delays["Three"]) for outage in found
+    ]
+
+
 def test_the_delay_of_the_daemon_is_beside_that_of_the_rules() -> None:
     """An alert that the daemon opened, and that a rule opens in the backtest, is one outage."""
     runs = recorded(*["ok x20 stalled x5 ok x60"] * 4)
-    wide = Incident(
-        key="k",
-        rule="Former",
-        subject="target t",
-        scope="target",
-        opened=NOON + 690,
-        evidence=Evidence(since=NOON + 607, failing=(MemberCounts("c1", 2, 3), MemberCounts("gone", 1, 1))),
-    )
+    wide = past("Former", "target t", NOON + 690, None, since=NOON + 607, canaries=("c1", "gone"))
     [outage] = run_backtest(alerts(rules=RULES), "default", FOUR, runs, recorded=[wide]).outages
     assert (90.0, 60.0, "Spike") == (outage.recorded, outage.delays["Three"], outage.first)
     assert ("c0", "c1", "c2", "c3") == outage.canaries

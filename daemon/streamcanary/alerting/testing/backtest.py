@@ -22,6 +22,7 @@ from streamcanary.alerting.testing.replay import Replay, ReplayedNotification
 from streamcanary.model.alerts.incident import Action, Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.status.alert_history import PastIncident
 
 MAX_ALERTS: Final = 10_000
 """The number of alerts that a report lists; others are only counted."""
@@ -125,7 +126,7 @@ class Backtest:
         instance: str,
         canaries: Sequence[Canary],
         since: float = -math.inf,
-        recorded: Sequence[Incident] = (),
+        recorded: Sequence[PastIncident] = (),
     ) -> None:
         self._since = since
         self._recorded = recorded
@@ -231,38 +232,50 @@ class Backtest:
             )
         )
 
-    def _add_outage_alert(
-        self, incident: Incident, opening: Incident, end: float, *, is_recorded: bool = False
-    ) -> None:
-        """Add an alert about runs to those of the outages; one of a canary that is not configured is about nothing."""
-        counted = tuple(member.name for member in (*opening.evidence.failing, *incident.evidence.failing))
-        named = counted if incident.scope else (incident.canary,)
-        members = self._members.get(
-            (incident.rule, incident.subject),
-            frozenset(name for name in named if name in self._canaries) if is_recorded else frozenset(),
-        )
+    def _add_outage_alert(self, incident: Incident, opening: Incident, end: float) -> None:
+        """Add an alert about runs to those of the outages."""
+        members = self._members.get((incident.rule, incident.subject), frozenset())
         if not members:
             return
+        counted = (*opening.evidence.failing, *incident.evidence.failing)
         since = opening.evidence.since
         self._outage_alerts.append(
             OutageAlert(
                 rule=incident.rule,
                 canaries=members,
-                targets=frozenset(self._canaries[name].target for name in members),
-                failing=tuple(name for name in counted if name in members) if incident.scope else tuple(members),
+                targets=self._targets_of(members),
+                failing=tuple(each.name for each in counted if each.name in members)
+                if incident.scope
+                else tuple(members),
                 began=incident.opened if since is None else min(since, incident.opened),
                 fired=incident.opened,
                 end=end,
-                is_recorded=is_recorded,
             )
         )
 
     def _add_recorded(self, start: float, end: float) -> None:
-        """Add the alerts of the daemon in the reported period."""
-        for incident in self._recorded:
-            rule = self._rules.get(incident.rule)
-            if start <= incident.opened <= end and (rule is None or rule.measure.counts_failures):
-                self._add_outage_alert(incident, incident, min(incident.resolved or end, end), is_recorded=True)
+        """Add the alerts of the daemon in the reported period; one of no configured canary is about nothing."""
+        for past in self._recorded:
+            rule = self._rules.get(past.rule)
+            if not start <= past.opened <= end or (rule is not None and not rule.measure.counts_failures):
+                continue
+            failing = tuple(name for name in past.canaries if name in self._canaries)
+            if members := self._members.get((past.rule, past.subject), frozenset(failing)):
+                self._outage_alerts.append(
+                    OutageAlert(
+                        rule=past.rule,
+                        canaries=members,
+                        targets=self._targets_of(members),
+                        failing=failing,
+                        began=min(past.since, past.opened),
+                        fired=past.opened,
+                        end=min(past.resolved or end, end),
+                        is_recorded=True,
+                    )
+                )
+
+    def _targets_of(self, names: Iterable[str]) -> frozenset[str]:
+        return frozenset(self._canaries[name].target for name in names)
 
     def _on_notification(self, notification: ReplayedNotification) -> None:
         if notification.at < self._since:
@@ -285,7 +298,7 @@ def run_backtest(
     canaries: Sequence[Canary],
     outcomes: Iterable[Outcome],
     since: float = -math.inf,
-    recorded: Sequence[Incident] = (),
+    recorded: Sequence[PastIncident] = (),
 ) -> BacktestReport:
     """Return the report of ``outcomes``, in the order in which they ended, from ``since`` (epoch seconds) on.
 

@@ -17,7 +17,7 @@ from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.moment import parse_moment
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.history import UnreadableRun
-from streamcanary.store.recorded_runs import RunsUnreadable, read_incidents, read_runs
+from streamcanary.store.recorded_runs import RunsUnreadable, read_alert_history, read_runs
 
 _MAX_LISTED = 10  # unreadable runs with a warning each
 _MAX_OUTAGES = 50
@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
     runs = unreadable.skip_unreadable(read_runs(arguments.db or settings.store.path))
     before_until = (run for run in runs if run.started < until)
     try:
-        recorded = read_incidents(arguments.db or settings.store.path)
+        recorded = read_alert_history(arguments.db or settings.store.path, since)
         canaries = settings.to_canaries()
         report = run_backtest(settings.alerts, settings.member_instance, canaries, before_until, since, recorded)
     except RunsUnreadable as error:
