@@ -59,10 +59,9 @@ class RuleBaseline(NamedTuple):
         """Where the recorded runs contradict the configuration of the rule."""
         detector = self.rule.detector
         if isinstance(detector, Shift) and isinstance(self.baseline, LearnedValues):
-            warning = detector.config_warning(self.value.stream(self.baseline))
-            return warning and Contradiction(
-                f"rule {self.name}: {self.rule.measure} of {self.value.subject}: {warning}"
-            )
+            if (warning := detector.config_warning(self.value.stream(self.baseline))) is None:
+                return None
+            return Contradiction(f"rule {self.name}: {self.rule.measure} of {self.value.subject}: {warning}")
         if isinstance(detector, Spike) and self.observed is not None:
             return self._rate_contradiction(detector, self.observed) or self._burst_contradiction(
                 detector, self.observed
