@@ -48,10 +48,15 @@ def check_metrics(text: str) -> tuple[int, str]:
     return completed.returncode, completed.stdout + completed.stderr
 
 
-def run_tests(folder: Path, rules: str, tests: list[dict[str, Any]]) -> tuple[int, str]:
-    """Run tests of a rule file; return the exit code and the output."""
+def run_tests(
+    folder: Path, rules: str, tests: list[dict[str, Any]], evaluation_interval: float = SCRAPE
+) -> tuple[int, str]:
+    """Run tests of a rule file that is evaluated every ``evaluation_interval`` seconds.
+
+    Returns the exit code and the output.
+    """
     (folder / "rules.yml").write_text(rules)
-    content = {"rule_files": ["rules.yml"], "evaluation_interval": f"{SCRAPE:g}s", "tests": tests}
+    content = {"rule_files": ["rules.yml"], "evaluation_interval": f"{evaluation_interval:g}s", "tests": tests}
     path = folder / "tests.yml"
     path.write_bytes(msgspec.json.encode(content))  # JSON is YAML
     return _promtool(folder, "test", "rules", str(path))
