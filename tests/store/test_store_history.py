@@ -126,6 +126,32 @@ def test_the_last_run_of_each_canary(connection: sqlite3.Connection) -> None:
     assert {"chat": "run-2", "other": "run-4"} == {canary: outcome.run_id for canary, outcome in found.items()}
 
 
+def test_a_run_is_found_by_its_id(connection: sqlite3.Connection) -> None:
+    """However many there are after it, by an index; a damaged one and an unknown id are not found."""
+    for number in range(300):
+        history.record_run(connection, make_outcome(number))
+    found = history.find_run(connection, "run-3")
+    assert found is not None
+    assert (NOON + 3, None) == (found.started, history.find_run(connection, "run-300"))
+    connection.execute("UPDATE runs SET outcome = '{' WHERE run_id = 'run-4'")
+    assert history.find_run(connection, "run-4") is None
+    (plan,) = connection.execute("EXPLAIN QUERY PLAN SELECT id FROM runs WHERE run_id = ?", ("x",))
+    assert "USING COVERING INDEX" in plan[3]
+
+
+def test_the_start_of_a_state_is_found_before_other_outcomes(connection: sqlite3.Connection) -> None:
+    """Skipped runs say nothing, other canaries do not count, former names continue, and the limit bounds it."""
+    kinds = [OutcomeKind.OK, OutcomeKind.FAILED, OutcomeKind.SKIPPED, OutcomeKind.FAILED, OutcomeKind.FAILED]
+    for number, kind in enumerate(kinds):
+        history.record_run(connection, make_outcome(number, canary="old" if number < 3 else "new", kind=kind))
+    history.record_run(connection, make_outcome(9, canary="other"))
+    assert NOON + 3 == history.state_start(connection, ["new"], {"failed"}, 100)
+    assert NOON + 1 == history.state_start(connection, ["new", "old"], {"failed"}, 100)
+    assert NOON + 4 == history.state_start(connection, ["new"], {"failed"}, 1)
+    assert history.state_start(connection, ["new", "old"], {"ok"}, 100) is None
+    assert history.state_start(connection, ["none"], {"ok"}, 100) is None
+
+
 def test_an_unreadable_run_is_omitted(connection: sqlite3.Connection) -> None:
     """A run with an outcome kind of a later version is omitted, and the others are returned."""
     for number in (1, 2):

@@ -233,6 +233,28 @@ class Store:
             lambda connection: history.runs_of(connection, canary, before=before, limit=limit, kinds=kinds)
         )
 
+    async def find_run(self, run_id: str) -> Outcome | None:
+        """Return the recorded run of this id, ``None`` if there is none.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: history.find_run(connection, run_id))
+
+    async def state_starts(
+        self, canaries: Sequence[tuple[Sequence[str], Collection[str]]], limit: int
+    ) -> list[float | None]:
+        """Return for each of ``canaries``, its names and outcomes, since when all its runs have had one of these.
+
+        See :func:`~streamcanary.store.history.state_start`.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(
+            lambda connection: [history.state_start(connection, *canary, limit) for canary in canaries]
+        )
+
     async def row_before_last(self, count: int) -> int:
         """Return the row after which there are the last ``count`` runs, for :meth:`runs_after`.
 

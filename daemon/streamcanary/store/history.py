@@ -17,6 +17,7 @@ MAX_PRUNED_PER_CALL: Final = 5_000
 """Runs that one call of :func:`prune_runs` removes for each reason, at most: pruning delays the queued writes."""
 
 _FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
+_KINDS_WITHOUT_RESULT = frozenset({OutcomeKind.SKIPPED.value, OutcomeKind.INTERNAL_ERROR.value})
 _FAILURE_RETENTION_FACTOR = 4  # failures are kept this many times as long
 _MAX_RUNS = 200_000  # failures, and as many others
 
@@ -112,6 +113,51 @@ def last_runs_of(connection: sqlite3.Connection, canaries: Iterable[str], limit:
         sqlite3.Error: if the runs cannot be read.
     """
     return {name: runs_of(connection, name, before=None, limit=limit)[0][::-1] for name in canaries}
+
+
+def find_run(connection: sqlite3.Connection, run_id: str) -> Outcome | None:
+    """Return the run with this id; ``None`` if it is not recorded, or cannot be decoded.
+
+    Raises:
+        sqlite3.Error: if the runs cannot be read.
+    """
+    row = connection.execute(
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?",  # noqa: S608 - fixed text
+        (MAX_RUN_BYTES, run_id),
+    ).fetchone()
+    run = None if row is None else decode_run(*row[1:])
+    return run if isinstance(run, Outcome) else None
+
+
+def state_start(
+    connection: sqlite3.Connection, canaries: Iterable[str], kinds: Collection[str], limit: int
+) -> float | None:
+    """Return when the last runs of a canary that all have an outcome of ``kinds`` began, in seconds since the epoch.
+
+    ``canaries`` are the name of the canary and the former ones, the latest first. Skipped runs and internal errors say
+    nothing. At most the last ``limit`` runs under each name are read: the state may have begun before. ``None`` if the
+    last run has another outcome, or if there is none.
+
+    Raises:
+        sqlite3.Error: if the runs cannot be read.
+    """
+    start: float | None = None
+    marks = ", ".join("?" * len(kinds))
+    without_result = ", ".join("?" * len(_KINDS_WITHOUT_RESULT))
+    last_runs = "(SELECT id, started, kind FROM runs WHERE canary = ? AND id > ? ORDER BY id DESC LIMIT ?)"
+    for canary in canaries:
+        other = connection.execute(
+            f"SELECT id FROM {last_runs} WHERE kind NOT IN ({marks}, {without_result}) LIMIT 1",  # noqa: S608 - fixed text
+            (canary, -1, limit, *kinds, *_KINDS_WITHOUT_RESULT),
+        ).fetchone()
+        first = connection.execute(
+            f"SELECT started, min(id) FROM {last_runs} WHERE kind IN ({marks})",  # noqa: S608 - fixed text
+            (canary, -1 if other is None else other[0], limit, *kinds),
+        ).fetchone()[0]
+        start = first if isinstance(first, float) else start
+        if other is not None:
+            break
+    return start
 
 
 def runs_after(connection: sqlite3.Connection, last: int, limit: int) -> tuple[list[Outcome], int | None]:

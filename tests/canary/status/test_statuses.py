@@ -263,6 +263,25 @@ async def test_recorded_runs_are_loaded_at_the_start(tmp_path: Path) -> None:
     assert (4, 3) == (status.hour.runs, status.hour.failed)
 
 
+@pytest.mark.parametrize("former", [None, "old"])
+async def test_a_state_that_is_older_than_the_loaded_runs_began_when_the_store_says(
+    tmp_path: Path, former: str | None
+) -> None:
+    """An outage or a good time of many runs is as long after a restart as before it, also across a renaming."""
+    name = "chat" if former is None else former
+    bad = [failed(30 * number, canary=name) for number in range(1, 100)]
+    later = [failed(30 * number) for number in range(100, 200)]
+    store = await stored(tmp_path, [make_outcome(0, canary=name), *bad, *later])
+    async with loaded(store, Fixture(canary(renamed_from=former))) as fixture:
+        status = fixture.status
+    assert (CanaryState.FAILING, NOON + 30, 60) == (status.state, status.since, len(status.recent_runs))
+    await store.commit((), [make_outcome(30 * number) for number in range(200, 300)])
+    async with loaded(store, Fixture(canary(renamed_from=former))) as fixture:
+        status = fixture.status
+    await store.close()
+    assert (CanaryState.OK, NOON + 6000) == (status.state, status.since)
+
+
 async def test_runs_before_a_renaming_are_loaded(tmp_path: Path) -> None:
     """They are recorded under the former name."""
     store = await stored(tmp_path, [make_outcome(0, canary="old"), make_outcome(30)])

@@ -51,6 +51,12 @@ class ScenarioCanaries:
         start = max(0, end - limit)
         return runs[start:end][::-1], start or None
 
+    async def find_run(self, run_id: str) -> Outcome | None:
+        if self.unavailable:
+            raise StoreFailing(self.unavailable)
+        runs = [(one.name, run) for one in self.scenario.statuses for run in one.recent_runs if run.run_id == run_id]
+        return make_outcome(*runs[0]) if runs else None
+
     async def faults_of(self, canary: str) -> tuple[FaultCount, ...]:
         if self.unavailable:
             raise StoreFailing(self.unavailable)

@@ -144,6 +144,23 @@ async def test_recorded_runs_are_listed_in_pages(server: ApiServer) -> None:
     assert ["stalled"] == [run["fault"]["kind"] for run in failed["runs"]]
 
 
+async def test_a_recorded_run_is_found_by_its_id(server: ApiServer) -> None:
+    """Also one under a former name, but not that of another canary."""
+    runs = [make_outcome(1, canary="good"), make_outcome(2, canary="bad"), make_outcome(3, canary="former")]
+    await server.store.commit((), runs)
+    statuses = {}
+    for path in ("good/runs/run-1", "good/runs/run-2", "good/runs/run-3", "good/runs/none", "none/runs/run-1"):
+        answer = await server.http.get(f"/api/v1/canaries/{path}")
+        statuses[path] = (answer.status_code, answer.json().get("run_id"))
+    assert {
+        "good/runs/run-1": (200, "run-1"),
+        "good/runs/run-2": (404, None),
+        "good/runs/run-3": (200, "run-3"),
+        "good/runs/none": (404, None),
+        "none/runs/run-1": (404, None),
+    } == statuses
+
+
 async def test_without_the_store_the_rest_is_answered(server: ApiServer) -> None:
     """Recorded runs are unavailable with a reason, canaries are as before."""
     await server.store.close()

@@ -44,6 +44,7 @@ class CanaryEntry:
         "_message",
         "_since",
         "_state",
+        "_state_may_be_older",
         "canary",
         "first_run",
         "periods",
@@ -59,6 +60,7 @@ class CanaryEntry:
         self.first_run: float | None = None  # the start of the oldest run that was observed
         self._state = CanaryState.UNKNOWN
         self._since: float | None = None
+        self._state_may_be_older = False
         self._fault: str | None = None
         self._message = ""
         self._last_result: float | None = None  # the start of the last run that says something about the target
@@ -82,8 +84,23 @@ class CanaryEntry:
             before.observe(outcome)
         if len(outcomes) >= before.max_runs:  # there may be more in the store
             before._counted_since = earlier[0].started
+            first = next((outcome for outcome in earlier if outcome.kind in _STATES), None)
+            before._state_may_be_older = first is None or before._since == first.started
         before._continue_with(self)
         self._take(before)
+
+    @property
+    def kinds_of_older_state(self) -> frozenset[str]:
+        """The outcomes of the state, if it may have begun before the runs that are known; otherwise empty."""
+        if not self._state_may_be_older:
+            return frozenset()
+        return frozenset(kind.value for kind, state in _STATES.items() if state is self._state)
+
+    def extend_state(self, kinds: frozenset[str], start: float) -> None:
+        """Let the state of the outcomes ``kinds`` begin at ``start``, unless it has changed meanwhile."""
+        if kinds and kinds == self.kinds_of_older_state and self._since is not None:
+            self._since = min(self._since, start)
+            self._state_may_be_older = False
 
     @property
     def max_runs(self) -> int:
@@ -152,7 +169,7 @@ class CanaryEntry:
         self._hour.add(outcome)
         self._last_result = outcome.started
         if state is not self._state:
-            self._state, self._since = state, outcome.started
+            self._state, self._since, self._state_may_be_older = state, outcome.started, False
         if outcome.fault is not None:
             self._fault, self._message = outcome.fault.kind.value, outcome.fault.message[: 4 * _MAX_MESSAGE]
         if (limits := outcome.rate_limits) is not None:
@@ -165,13 +182,23 @@ class CanaryEntry:
         self._hour.extend(later._hour)
         if later._last_result is not None:
             if later._state is not self._state or self._since is None:
-                self._state, self._since = later._state, later._since
+                self._state, self._since, self._state_may_be_older = later._state, later._since, False
             self._last_result = later._last_result
             self._fault, self._message = later._fault or self._fault, later._message or self._message
         self._headroom = later._headroom or self._headroom
 
     def _take(self, other: "CanaryEntry") -> None:
-        for name in ("runs", "first_run", "_state", "_since", "_fault", "_message", "_last_result", "_headroom"):
+        for name in (
+            "runs",
+            "first_run",
+            "_state",
+            "_since",
+            "_state_may_be_older",
+            "_fault",
+            "_message",
+            "_last_result",
+            "_headroom",
+        ):
             setattr(self, name, getattr(other, name))
         self._hour, self._counted_since = other._hour, other._counted_since
 

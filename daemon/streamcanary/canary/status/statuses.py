@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol, Self
 
 from msgspec import Struct
@@ -29,7 +29,9 @@ PERIODS_INTERVAL: Final = 30.0
 
 _MAX_LOAD = 0.02  # of the time in which periods are read
 _ALERTS_INTERVAL = 1.0  # seconds between two reads of the status of alerting
+_MAX_STATE_RUNS = 2_880  # runs of a canary that are read to find when its state began: a day at 30 s
 _CANARIES_PER_READ = 20  # a longer read would keep others of the store waiting
+_STATES_PER_READ = 5  # as above; these take longer
 
 
 class RunHistory(PeriodHistory, Protocol):
@@ -37,6 +39,18 @@ class RunHistory(PeriodHistory, Protocol):
 
     async def last_runs_of(self, canaries: Sequence[str], limit: int) -> dict[str, list[Outcome]]:
         """Return the last ``limit`` runs of each of ``canaries``, the oldest first.
+
+        Raises:
+            StoreFailing: if they cannot be read.
+        """
+        ...
+
+    async def state_starts(
+        self, canaries: Sequence[tuple[Sequence[str], Collection[str]]], limit: int
+    ) -> list[float | None]:
+        """Return for each of ``canaries``, its names and outcomes, since when all its runs have had one of these.
+
+        At most the last ``limit`` runs are read.
 
         Raises:
             StoreFailing: if they cannot be read.
@@ -188,12 +202,28 @@ class CanaryStatuses:
             some = entries[first : first + _CANARIES_PER_READ]
             runs = await history.last_runs_of(sorted(_recorded_names(some)), some[0].max_runs)
             for entry in some:
-                earlier = [run for name in _recorded_names([entry]) for run in runs.get(name, ())]
+                earlier = list(runs.get(entry.canary.name, ()))
+                if len(earlier) < entry.max_runs:  # otherwise there may be others in between
+                    earlier = [*runs.get(entry.canary.renamed_from or "", ()), *earlier]
                 if earlier and self._entries.get(entry.canary.name) is entry:
                     entry.seed(earlier)
                     self.revision += 1
                     entry.revision = self.revision
                 await asyncio.sleep(0)
+            await self._extend_states(history, some)
+
+    async def _extend_states(self, history: RunHistory, entries: Sequence[CanaryEntry]) -> None:
+        """Read since when ``entries`` have had a state that is older than their runs that are known."""
+        older = [(entry, kinds) for entry in entries if (kinds := entry.kinds_of_older_state)]
+        wanted = [(tuple(reversed(_recorded_names([entry]))), kinds) for entry, kinds in older]
+        starts: list[float | None] = []
+        for first in range(0, len(wanted), _STATES_PER_READ):
+            starts += await history.state_starts(wanted[first : first + _STATES_PER_READ], _MAX_STATE_RUNS)
+        for (entry, kinds), start in zip(older, starts, strict=True):
+            if start is not None and self._entries.get(entry.canary.name) is entry:
+                entry.extend_state(kinds, start)
+                self.revision += 1
+                entry.revision = self.revision
 
     async def _read_periods(self, reader: PeriodReader) -> None:
         entries = dict(self._entries)

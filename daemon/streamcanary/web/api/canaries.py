@@ -64,6 +64,14 @@ class RecordedRuns(Protocol):
         """
         ...
 
+    async def find_run(self, run_id: str) -> Outcome | None:
+        """Return the run of this id, ``None`` if it is not recorded.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        ...
+
 
 class CanaryFaults(Protocol):
     """How often canaries failed, and with what."""
@@ -178,6 +186,19 @@ def canary_endpoints(
             RecordedRunPage(runs=found, next=None if next_row is None else encode_cursor(pages, next_row))
         )
 
+    async def find_run(request: Request) -> Response:
+        name, run_id = request.path_params["name"], request.path_params["id"]
+        if statuses.find(name) is None:
+            return _unknown_canary(request)
+        try:
+            found = await runs.find_run(run_id[:_MAX_TEXT].lower())
+        except StoreFailing as error:
+            return problem_response(request, 503, f"the run cannot be read: {error}")
+        if found is None or (found.canary != name and statuses.find(found.canary) is not None):
+            detail = f"no run {scrub(run_id, limit=40)} of this canary is recorded; see GET /api/v1/canaries/NAME/runs"
+            return problem_response(request, 404, detail)
+        return json_response(found)
+
     return [
         Endpoint(
             method="GET",
@@ -207,6 +228,16 @@ def canary_endpoints(
             path_parameters={"name": "The name of the canary."},
             query=RunsQuery,
             result=RecordedRunPage,
+            problems=(404, 503),
+        ),
+        Endpoint(
+            method="GET",
+            path="/api/v1/canaries/{name}/runs/{id}",
+            handle=find_run,
+            tag="canaries",
+            summary="Return a recorded run of a canary.",
+            path_parameters={"name": "The name of the canary.", "id": "The run id."},
+            result=Outcome,
             problems=(404, 503),
         ),
     ]

@@ -31,8 +31,6 @@ from streamcanary.web.page.views.recorded_trace import trace_of
 from streamcanary.web.page.views.run import PHASE_WORDS, run_view
 
 RUNS_PER_PAGE: Final = 50
-RUNS_SEARCHED: Final = 200
-"""Recorded runs among which a run is found: a link may be older than the page that it was on."""
 MAX_FORECASTS: Final = 4
 """Canaries whose forecasts are computed at once."""
 _FORECAST_WAIT = 0.05  # seconds
@@ -106,7 +104,7 @@ class StatusPages:
     async def run(self, request: Request) -> Response:
         """Show the waterfall of a run."""
         name, run_id = request.path_params["name"], request.path_params["id"]
-        trace = await self.find_run(name, run_id[:_MAX_NAME].lower(), _row(request.query_params.get("before", "")))
+        trace = await self.find_run(name, run_id[:_MAX_NAME].lower())
         view = run_view(trace, self._sources.alerts.view.trace_url)
         frame = self.frame(request, subject=f"{trace.run.canary} {text_format.clean(trace.run.outcome, 20)}")
         return html("run.html", view=view, phase_words=PHASE_WORDS, here="", **frame)
@@ -129,8 +127,8 @@ class StatusPages:
         )
         raise Failure(404, f"There is no canary {text_format.clean(name, 80)}.", message, links)
 
-    async def find_run(self, canary: str, run_id: str, before: int | None) -> RunTrace:
-        """Return a run of ``canary``: one whose spans are kept, or a recorded one of the page before row ``before``.
+    async def find_run(self, canary: str, run_id: str) -> RunTrace:
+        """Return a run of ``canary``: one whose spans are kept, or a recorded one, also under a former name.
 
         Raises:
             Failure: if it is neither; it lists those that are kept.
@@ -141,14 +139,14 @@ class StatusPages:
         self.find_status(canary)
         reason = ""
         try:
-            runs, _ = await self._sources.recorded.runs_of(canary, before=before, limit=RUNS_SEARCHED)
-            if (found := next((run for run in runs if run.run_id == run_id), None)) is not None:
+            found = await self._sources.recorded.find_run(run_id)
+            if found is not None and (found.canary == canary or self._sources.canaries.find(found.canary) is None):
                 return trace_of(found)
         except StoreFailing as error:
             reason = f" The store cannot be read: {error}"
         kept = self._sources.kept.list_runs(canary=canary, limit=20).runs
         links = tuple((f"/canaries/{text_format.path_part(canary)}/runs/{run.run_id}", _run_words(run)) for run in kept)
-        message = "Runs are found by the page of the canary: it has them all, page by page." + reason
+        message = "No run of this canary with this id is recorded; runs are deleted after store.keep." + reason
         raise Failure(404, "This run is not here.", message, links, "Kept runs of this canary")
 
 
