@@ -126,3 +126,46 @@ async def test_a_hard_end_restores_the_terminal(tmp_path: Path) -> None:
         terminal.send("\x03")
         assert await terminal.finish() in (0, 130)  # 0 if it had stopped by then
         assert terminal.shows_cursor
+
+
+async def test_a_suspended_view_gives_the_terminal_back(tmp_path: Path) -> None:
+    """Ctrl-Z shows the shell's screen, cursor and input; ``fg`` shows the view again, and Ctrl-C ends the daemon."""
+    async with (
+        FakeProvider() as provider,
+        Terminal("run", "-c", config(tmp_path, provider), rows=30, columns=110, in_shell=True) as terminal,
+    ):
+        await terminal.wait_for("✓ ok chat")
+        assert not terminal.has_main_screen
+        terminal.send("\x1a")
+        await terminal.wait_for("Stopped")
+        assert terminal.has_main_screen
+        assert terminal.shows_cursor
+        terminal.send("stty -a | grep -o '.echo .*echok'\n")
+        await terminal.wait_for(" echo echoe echok")
+        terminal.send("fg\n")
+        await terminal.wait_for("LAST RUNS")
+        assert not terminal.has_main_screen
+        assert not terminal.shows_cursor
+        terminal.send("\x03")
+        await terminal.wait_for("daemon stopping")
+        assert terminal.has_main_screen
+        terminal.send("echo code $?\n")
+        await terminal.wait_for("code 0")
+
+
+async def test_a_daemon_that_goes_on_in_the_background_leaves_the_terminal_alone(tmp_path: Path) -> None:
+    """After Ctrl-Z and ``bg`` it probes without a view, ends at SIGTERM, and does not stop for the terminal."""
+    async with (
+        FakeProvider() as provider,
+        Terminal("run", "-c", config(tmp_path, provider), rows=30, columns=110, in_shell=True) as terminal,
+    ):
+        await terminal.wait_for("✓ ok chat")
+        terminal.send("\x1a")
+        await terminal.wait_for("Stopped")
+        terminal.send("bg\n")
+        provider.set_fault("500")
+        terminal.send("sleep 3; kill %1; wait; echo ended $?\n")
+        await terminal.wait_for("alert fired")
+        await terminal.wait_for("ended 0")
+        assert terminal.has_main_screen
+        assert 1 == terminal.output.count("\x1b[?1049h")

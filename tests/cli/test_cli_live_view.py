@@ -2,6 +2,7 @@
 
 import io
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +63,7 @@ def test_the_worst_canary_is_first_and_what_has_no_room_is_counted() -> None:
     assert 10 >= len(shown)
     [first] = [number for number, line in enumerate(shown) if line.startswith("STATE")]
     assert shown[first + 1].startswith("✗ failing   broken")
-    assert "and 18 more" in shown[-1]
+    assert "and 17 more" in shown[-1]
 
 
 def test_runs_differ_in_height_and_rates_are_before_and_after_retries() -> None:
@@ -111,10 +112,41 @@ def test_log_lines_are_kept_until_the_screen_is_released() -> None:
 @pytest.mark.parametrize(
     ("line", "short"),
     [
-        ("2026-11-29T17:58:00.363Z [info     ] run finished    [app] a=b", "17:58:00 info run finished [app] a=b"),
+        (
+            "2026-11-29T17:58:00.363Z [info     ] run finished    [streamcanary.app.event_logs] a=b [streamcanary]",
+            "17:58:00 info run finished a=b [streamcanary]",
+        ),
         ("Traceback (most recent call last):", "Traceback (most recent call last):"),
     ],
 )  # fmt: skip
 def test_log_lines_have_the_time_of_day(line: str, short: str) -> None:
-    """A date on each line would take a quarter of the screen."""
+    """A date and a logger on each line would take half of the screen."""
     assert short == lines(view(log_lines=[line]))[-1]
+
+
+def test_canaries_come_before_log_lines() -> None:
+    """A small screen has room for the worst canaries first; log lines have what is left."""
+    many = [canary(f"bad-{number}", CanaryState.FAILING) for number in range(9)]
+    shown = lines(view(*many, alerts=["Down"], alert_count=1, log_lines=["late"]), 80, 11)
+    assert ["✗ failing   bad-0", "✗ failing   bad-1"] == [
+        " ".join(line[:17].split(" ")) for line in shown if "✗" in line
+    ][:2]
+    assert "late" not in shown
+
+
+def test_even_one_line_of_canaries_has_the_worst() -> None:
+    """Not only how many there are."""
+    shown = lines(view(canary("good"), canary("bad", CanaryState.FAILING)), height=6)
+    assert "✗ failing   bad" == shown[-1][:17].rstrip()
+
+
+def test_a_run_that_is_due_is_now() -> None:
+    """Its time has passed, or is less than half a second away."""
+    due = msgspec.structs.replace(canary("chat"), next_run=99.0)
+    assert lines(view(due))[-1].endswith("now")
+
+
+def test_a_narrow_screen_says_that_the_view_is_old() -> None:
+    """It leaves out the version and the instance for that."""
+    shown = lines(view(connection="reconnecting, last update 9s ago", is_stale=True), 40)
+    assert "reconnecting, last update 9s ago" == shown[0].strip()

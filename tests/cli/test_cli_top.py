@@ -1,6 +1,8 @@
 """The verb ``top``: a live view of a daemon over its API."""
 
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -110,6 +112,24 @@ async def test_top_reconnects(tmp_path: Path) -> None:
                 await terminal.wait_for(f"http://127.0.0.1:{port}")
                 terminal.send("\x03")
                 assert 0 == await terminal.finish()
+
+
+async def test_a_daemon_that_hangs_is_shown_as_old_and_does_not_hold_the_view(tmp_path: Path) -> None:
+    """It accepts connections and answers nothing; q ends the view at once all the same."""
+    async with (
+        FakeProvider() as provider,
+        Daemon(tmp_path, config(provider)) as daemon,
+        Terminal("top", "--url", url_of(daemon), "--interval", "1s", rows=20, columns=110) as terminal,
+    ):
+        await terminal.wait_for("✓ ok chat")
+        os.kill(daemon.pid, signal.SIGSTOP)
+        try:
+            await terminal.wait_for("waiting for an answer of http://127.0.0.1:")
+            assert "reconnecting, last update" in terminal.screen[0]
+            terminal.send("q")
+            assert 0 == await terminal.finish(within=3)
+        finally:
+            os.kill(daemon.pid, signal.SIGCONT)
 
 
 async def test_hostile_text_is_harmless() -> None:

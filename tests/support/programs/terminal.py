@@ -1,6 +1,7 @@
 """A program on a pseudo-terminal, and what its screen shows."""
 
 import asyncio
+import shlex
 import sys
 import time
 import warnings
@@ -16,10 +17,14 @@ _STEP = 0.1  # seconds of waiting for output before the screen is looked at agai
 class Terminal:
     """``async with Terminal("probe", …) as terminal``: runs a verb on a terminal, and ends it with the block.
 
+    ``in_shell`` types it into a shell with job control, which :meth:`finish` does not leave.
     ``screen`` has the lines that a person sees, without trailing spaces. ``output`` is everything that was written.
     """
 
-    def __init__(self, *arguments: str | Path, rows: int = 24, columns: int = 80, **environ: str) -> None:
+    def __init__(
+        self, *arguments: str | Path, rows: int = 24, columns: int = 80, in_shell: bool = False, **environ: str
+    ) -> None:
+        self._in_shell = in_shell
         self._arguments = ["-m", "streamcanary", *map(str, arguments)]
         self._dimensions = (rows, columns)
         self._environ = {"TERM": "xterm-256color", "LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", **environ}
@@ -31,8 +36,13 @@ class Terminal:
         with warnings.catch_warnings():  # of the fork in a process with threads: the child only executes a program
             warnings.simplefilter("ignore", DeprecationWarning)
             self._child: pexpect.spawn[str] = pexpect.spawn(
-                sys.executable, self._arguments, env=self._environ, encoding="utf-8", dimensions=self._dimensions
+                *(("bash", ["--norc", "--noprofile"]) if self._in_shell else (sys.executable, self._arguments)),
+                env=self._environ,
+                encoding="utf-8",
+                dimensions=self._dimensions,
             )
+        if self._in_shell:
+            self.send(shlex.join([sys.executable, *self._arguments]) + "\n")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -42,6 +52,11 @@ class Terminal:
     def screen(self) -> list[str]:
         """The lines of the screen."""
         return [line.rstrip() for line in self._emulator.display]
+
+    @property
+    def has_main_screen(self) -> bool:
+        """Whether the terminal shows the screen with the history, not that of a program."""
+        return self.output.rfind("\x1b[?1049h") <= self.output.rfind("\x1b[?1049l")
 
     @property
     def shows_cursor(self) -> bool:

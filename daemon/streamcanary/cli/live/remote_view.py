@@ -16,6 +16,7 @@ from streamcanary.model.status.summary import StatusSummary
 _MAX_CANARIES = 200  # of those that are not well, and as many of the others: more than lines on any screen
 _NOT_OK = "&".join(f"state={state.value}" for state in CanaryState if state is not CanaryState.OK)
 _MAX_ERROR = 200  # characters
+_MAX_AGE = 5.0  # seconds after which an answer that the next one has not followed in time is old
 
 
 class _Status(Struct):
@@ -42,10 +43,14 @@ class _Incidents(Struct):
 
 
 class RemoteView:
-    """What is known of a daemon. :meth:`load` asks it again; after a failure the former answer is shown as old."""
+    """What is known of a daemon. :meth:`load` asks it again, every ``interval`` seconds.
 
-    def __init__(self, client: DaemonClient) -> None:
+    After a failure the former answer is shown as old, also if the next one is not there 5 s after it is due.
+    """
+
+    def __init__(self, client: DaemonClient, interval: float = 0.0) -> None:
         self._client = client
+        self._max_age = interval + _MAX_AGE
         self._error: str | None = None
         self._loaded_at = 0.0
         self._view = LiveView(now=time.time(), connection=client.url)
@@ -81,14 +86,14 @@ class RemoteView:
     def current(self, log_lines: Sequence[str]) -> LiveView:
         """Return what is known now."""
         age = time.monotonic() - self._loaded_at
-        if self._error is None:
+        if self._error is None and age <= self._max_age:
             return msgspec.structs.replace(self._view, now=self._view.now + age, log_lines=log_lines)
         return msgspec.structs.replace(
             self._view,
             now=self._view.now + age,
             connection=f"reconnecting, last update {format_duration(age)} ago",
             is_stale=True,
-            log_lines=[*log_lines, self._error[:_MAX_ERROR]],
+            log_lines=[*log_lines, (self._error or f"waiting for an answer of {self._client.url}")[:_MAX_ERROR]],
         )
 
     def _get(self, path: str, document_type: type[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 import termios
 import threading
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from streamcanary.cli.live.view import LiveView
 
 _LEAVE_SCREEN = b"\x1b[?1049l\x1b[?25h\x1b[0m"  # the main screen, the cursor, no colour
+_TAKE_SCREEN = b"\x1b[?1049h\x1b[?25l"
 _LOG_LINES = 10
 _DRAW_TIMEOUT = 1.0  # seconds
 
@@ -27,18 +29,22 @@ def can_show_view() -> bool:
 
     Not that of a background job, nor of the first process of a container, whose terminal is a log more often than not.
     """
+    return _is_in_foreground() and os.getpid() != 1 and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _is_in_foreground() -> bool:
     try:
-        is_in_foreground = os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
+        return os.tcgetpgrp(sys.stderr.fileno()) == os.getpgrp()
     except (OSError, ValueError, AttributeError):  # no terminal, or no stderr at all
         return False
-    return is_in_foreground and os.getpid() != 1 and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class LiveScreen:
     """Shows views on the terminal of stderr. A context manager: the terminal is restored when it is left.
 
     ``logs`` is the stream for log lines, of which a view shows the last. :meth:`close` may be called at any time, also
-    by a signal handler. ``on_quit`` is called when q is typed.
+    by a signal handler. ``on_quit`` is called when q is typed. Ctrl-Z gives the terminal back to the shell, and ``fg``
+    takes it again; in the background nothing is drawn.
     """
 
     def __init__(self, on_quit: Callable[[], None] | None = None) -> None:
@@ -46,6 +52,8 @@ class LiveScreen:
         self.logs = LogTail(sys.stderr)
         self._live: Live | None = None
         self._terminal_mode: list[Any] | None = None
+        self._view_mode: list[Any] | None = None
+        self._is_suspended = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -71,14 +79,19 @@ class LiveScreen:
             redirect_stderr=False,
         )
         self._live.start()
+        if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:  # a shell without job control ignores it
+            signal.signal(signal.SIGTSTP, self._on_suspend)
 
     def show(self, view: "LiveView") -> None:
         """Draw ``view`` in the present size of the terminal. May be called in another thread."""
         from streamcanary.cli.live.view import render
 
         with self._lock:
-            if (live := self._live) is not None:
-                live.update(render(view, *live.console.size), refresh=True)
+            if (live := self._live) is None:
+                return
+            if self._is_suspended and not self._resume():
+                return
+            live.update(render(view, *live.console.size), refresh=True)
 
     def last_log_lines(self) -> list[str]:
         """Return the log lines that a view may show."""
@@ -92,13 +105,37 @@ class LiveScreen:
                 timeout=_DRAW_TIMEOUT
             )  # what another thread draws; a stopped terminal blocks it
             with suppress(OSError, ValueError):  # the terminal is gone
-                if has_ended:
+                if has_ended and not self._is_suspended:
                     live.stop()
-                os.write(sys.stderr.fileno(), _LEAVE_SCREEN)
+                self._leave()
             if has_ended:
                 self._lock.release()
-            self._restore_mode()
         self.logs.release()
+
+    def _on_suspend(self, *_: object) -> None:
+        """Give the terminal back, and stop as the terminal has asked for."""
+        if self._live is not None:
+            has_ended = self._lock.acquire(timeout=_DRAW_TIMEOUT)
+            with suppress(OSError, ValueError):
+                self._leave()
+            self._is_suspended = True
+            if has_ended:
+                self._lock.release()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _leave(self) -> None:
+        if not self._is_suspended:
+            os.write(sys.stderr.fileno(), _LEAVE_SCREEN)
+            self._set_mode(self._terminal_mode)
+
+    def _resume(self) -> bool:
+        """Take the screen again if the process has the terminal; return whether it has."""
+        if not _is_in_foreground():
+            return False
+        self._set_mode(self._view_mode)
+        os.write(sys.stderr.fileno(), _TAKE_SCREEN)
+        self._is_suspended = False
+        return True
 
     def _disable_echo(self) -> None:
         """Let the terminal not print what is typed: it would be in the middle of the view."""
@@ -110,7 +147,8 @@ class LiveScreen:
             if self._on_quit is not None:  # keys come at once, not with the next line
                 mode[3] &= ~termios.ICANON
                 asyncio.get_running_loop().add_reader(number, self._on_input, self._on_quit)
-            termios.tcsetattr(number, termios.TCSADRAIN, mode)
+            self._view_mode = mode
+            self._set_mode(mode)
 
     @staticmethod
     def _on_input(on_quit: Callable[[], None]) -> None:
@@ -119,7 +157,9 @@ class LiveScreen:
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
             on_quit()
 
-    def _restore_mode(self) -> None:
-        if self._terminal_mode is not None:
+    @staticmethod
+    def _set_mode(mode: list[Any] | None) -> None:
+        # In the background it would stop the process.
+        if mode is not None and _is_in_foreground():
             with suppress(OSError, ValueError, AttributeError, termios.error):
-                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._terminal_mode)
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, mode)

@@ -40,8 +40,9 @@ _OTHER_RUN = ("·", "bright_black")
 _MAX_ALERTS = 5
 _MAX_LOG_LINES = 5
 _MIN_HEIGHT = 10  # lines of a terminal with alerts below its canaries
-_MIN_HEIGHT_WITH_LOG = 12
+_MIN_CANARIES = 3  # lines of canaries, which come before log lines
 _LOG_LINE = re.compile(r"[\d-]{10}T([\d:]{8})\S* +\[(\w+) *\]")
+_LOGGER = re.compile(r" \[streamcanary[\w.]*\]")
 _WIDE, _MEDIUM, _NARROW = 100, 72, 50  # columns of the terminal
 _MIN_STRIP, _MAX_STRIP = 10, 60
 
@@ -70,12 +71,11 @@ def render(view: LiveView, width: int, height: int) -> RenderableType:
     The title, the sentence and its detail are always there, in four lines: a screen cuts off what it has no room for.
     """
     head = [_title(view, width), *_sentence(view)]
-    log_count = min(_MAX_LOG_LINES, height // 5) if height >= _MIN_HEIGHT_WITH_LOG else 0
-    log = [
-        _line(_short_log_line(line), "bright_black") for line in [*view.log_lines][-log_count or len(view.log_lines) :]
-    ]
     alerts = list(_alert_lines(view, max(1, min(_MAX_ALERTS, (height - 8) // 3)))) if height >= _MIN_HEIGHT else []
-    room = height - len(head) - len(alerts) - len(log) - 3  # the blank lines, and the head of the table
+    room = height - len(head) - len(alerts) - 2  # a blank line, and the head of the table
+    log_count = min(_MAX_LOG_LINES, height // 5, room - 1 - min(_MIN_CANARIES, len(view.canaries)))
+    log = [_line(_short_log_line(line), "bright_black") for line in [*view.log_lines][-log_count:] if log_count > 0]
+    room -= len(log) + 1 if log else 0
     parts: list[RenderableType] = [*head, Text()]
     if room > 0 and view.canaries:
         parts.append(_canary_table(view, width, room))
@@ -89,9 +89,13 @@ def _title(view: LiveView, width: int) -> Text:
         uptime = format_duration(max(0.0, view.now - view.summary.started))
         left += f" {printable(view.summary.version, 20)}  {printable(view.summary.instance, 60)}  up {uptime}"
     right = printable(view.connection, 200)
+    if view.is_stale and width < Text(left + right).cell_len + 2:
+        left = ""  # that what is shown is old matters more
     text = Text(left, "bright_black", no_wrap=True, overflow="ellipsis")
     space = width - text.cell_len - Text(right).cell_len
-    return text.append(" " * max(2, space)).append(right, "bold yellow" if view.is_stale else "bright_black")
+    return text.append(" " * max(2 if left else 0, space)).append(
+        right, "bold yellow" if view.is_stale else "bright_black"
+    )
 
 
 def _sentence(view: LiveView) -> Iterator[Text]:
@@ -110,7 +114,7 @@ def _canary_table(view: LiveView, width: int, room: int) -> Table:
     """Return the canaries, the worst first, in ``room`` lines below the head of the table."""
     ordered = sorted(view.canaries, key=lambda each: _ORDER.index(each.state))
     has_more = view.canary_count > room
-    shown = ordered[: room - 1] if has_more else ordered
+    shown = ordered[: max(1, room - 1)] if has_more else ordered
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True, header_style="bright_black")
     strip = max(_MIN_STRIP, min(_MAX_STRIP, width - 90))
     table.add_column("STATE", width=10, no_wrap=True)
@@ -126,7 +130,7 @@ def _canary_table(view: LiveView, width: int, room: int) -> Table:
         table.add_column("NEXT", width=6, no_wrap=True)
     for canary in shown:
         table.add_row(*_canary_row(canary, view.now, width, strip))
-    if has_more:
+    if len(shown) < view.canary_count and room > 1:
         table.add_row(Text(), Text(f"and {view.canary_count - len(shown)} more", "bright_black"))
     return table
 
@@ -142,9 +146,15 @@ def _canary_row(canary: CanaryStatus, now: float, width: int, strip: int) -> lis
     if width >= _MEDIUM:
         row.append(Text(_first_tokens(canary)))
     if width >= _WIDE:
-        seconds = None if canary.next_run is None else max(0.0, canary.next_run - now)
-        row.append(Text("" if seconds is None else format_duration(round(seconds)), "bright_black"))
+        row.append(Text(_next_run(canary, now), "bright_black"))
     return row
+
+
+def _next_run(canary: CanaryStatus, now: float) -> str:
+    if canary.next_run is None:
+        return ""
+    seconds = round(max(0.0, canary.next_run - now))
+    return format_duration(seconds) if seconds else "now"
 
 
 def _strip(runs: Sequence[RecentRun]) -> Text:
@@ -181,9 +191,9 @@ def _alert_lines(view: LiveView, count: int) -> Iterator[Text]:
 
 
 def _short_log_line(line: str) -> str:
-    """Return a line of the console log with the time of day only, and single spaces."""
+    """Return a line of the console log with the time of day only, without its logger, and with single spaces."""
     found = _LOG_LINE.match(line)
-    rest = line if found is None else f"{found[1]} {found[2]} {line[found.end() :]}"
+    rest = line if found is None else f"{found[1]} {found[2]} {_LOGGER.sub('', line[found.end() :], count=1)}"
     return " ".join(rest.split())
 
 

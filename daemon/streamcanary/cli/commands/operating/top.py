@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import signal
 import sys
+import threading
 from contextlib import suppress
 
 from streamcanary.cli.daemon_client import DaemonRequestError, open_client
@@ -29,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     try:
         with open_client(arguments) as client:
-            view = RemoteView(client)
+            view = RemoteView(client, interval)
             view.load()  # a wrong address or token is an error, not a view that waits
             if not sys.stderr.isatty() or not can_show_view():
                 _print_once(view)
@@ -56,11 +57,13 @@ async def _show(view: RemoteView, interval: float) -> None:
         loop.add_signal_handler(number, stop.set)
     with LiveScreen(on_quit=stop.set) as screen:
         screen.start()
-        loading: asyncio.Task[None] | None = None
+        loading: threading.Thread | None = None
         next_load = loop.time() + interval
         while not stop.is_set():
-            if loop.time() >= next_load and (loading is None or loading.done()):
-                loading = asyncio.create_task(asyncio.to_thread(view.try_load))
+            if loop.time() >= next_load and (loading is None or not loading.is_alive()):
+                # Not a thread of the event loop: the end of that would wait for a daemon that does not answer.
+                loading = threading.Thread(target=view.try_load, name="daemon requests", daemon=True)
+                loading.start()
                 next_load = loop.time() + interval
             await asyncio.to_thread(screen.show, view.current(screen.last_log_lines()))
             with suppress(TimeoutError):
