@@ -15,7 +15,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from streamcanary.cli.mcp_server.documents import DATA_WARNING, MAX_CHARACTERS, answer
-from support.programs.daemon import Daemon, run_command
+from support.programs.daemon import Daemon, run_command, write_config
 from support.programs.program import poll_until
 from support.programs.terminal import Terminal
 from support.servers.provider import MODEL, FakeProvider
@@ -129,6 +129,21 @@ async def test_an_allowed_agent_silences_and_probes(tmp_path: Path) -> None:
             run = json.loads(await call(client, "probe_canary", name="other"))
             assert ("other", "ok") == (run["canary"], run["kind"])
             assert "there are chat, other" in await error_of(client, "probe_canary", name="http://evil.example")
+
+
+async def test_an_agent_spends_no_more_than_the_budget(tmp_path: Path) -> None:
+    """Once the probes of a session have cost ``budget.usd_per_day``, the next one is refused."""
+    async with FakeProvider() as provider:
+        documents = config(provider)
+        documents["targets"]["sim"]["price"] = {"input": 1000, "output": 1000}
+        file = write_config(tmp_path, {**documents, "budget": {"usd_per_day": 0.3}})
+        async with session("--url", "http://127.0.0.1:9", "--allow-probe", str(file)) as client:
+            spent = 0.0
+            while spent < 0.3:
+                spent += json.loads(await call(client, "probe_canary", name="other"))["cost"]
+            asked = len(provider.requests)
+            assert "budget.usd_per_day is spent" in await error_of(client, "probe_canary", name="other")
+            assert asked == len(provider.requests)
 
 
 async def test_errors_say_what_is_wrong(tmp_path: Path) -> None:

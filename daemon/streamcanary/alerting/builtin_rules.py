@@ -106,7 +106,7 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
         detector=NoData(type="no_data"),
         labels=_LABELS,
         annotations={
-            "summary": "{canary} has reported no result since {since}",
+            "summary": "{canary} reports nothing: {bad} scheduled runs without a result",
             "description": "The state of {target} is unknown: {message}",
         },
     ),

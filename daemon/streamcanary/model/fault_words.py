@@ -1,8 +1,8 @@
-"""The kinds of faults in words, as the page, notifications and the terminal say them."""
+"""The kinds of faults, and who can fix them, in words, as the page, notifications and the terminal say them."""
 
 from typing import Final
 
-from streamcanary.model.faults import FaultKind
+from streamcanary.model.faults import Blame, FaultKind
 
 FAULT_WORDS: Final[dict[FaultKind, str]] = {
     FaultKind.INVALID_REQUEST: "invalid request",
@@ -43,6 +43,16 @@ FAULT_WORDS: Final[dict[FaultKind, str]] = {
     FaultKind.CANCELLED: "cancelled",
 }
 """The words for each kind of fault; JSON, metrics and spans have the kind itself."""
+
+FIXERS: Final = {
+    Blame.CONFIG.value: "your configuration",
+    Blame.LOCAL.value: "this machine",
+    Blame.NETWORK.value: "the network",
+    Blame.PROVIDER.value: "the provider",
+    Blame.QUOTA.value: "your quota at the provider",
+    Blame.CONTENT.value: "the content of request or answer",
+}
+"""What people read about who can fix a fault, by its blame."""
 
 _WORDS: Final = {kind.value: words for kind, words in FAULT_WORDS.items()}
 

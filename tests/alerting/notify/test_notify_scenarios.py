@@ -47,13 +47,16 @@ def test_no_file_is_left_over(files: dict[str, str]) -> None:
         ("stall", "LLMErrorSpike: chat-mini failing (5 of last 5 runs, stalled)"),
         ("provider-outage", "LLMErrorSpike: target openai failing (6 of 8 canaries; 12 of last 16 runs, overloaded)"),
         ("rate-limited", "LLMErrorSpike: chat-mini failing (5 of last 5 runs, rate limited)"),
-        ("key-rejected", "TargetRejected: 2 canaries failing: chat-mini, search-large"),
+        ("key-rejected", "TargetRejected: 2 canaries of openai failing: chat-mini, search-large"),
         ("egress-down", "Firing: No provider is reachable from this daemon"),
         ("slow", "LLMSlowFirstToken: chat-mini slow (6 of last 10 runs)"),
         ("resolved", "LLMErrorSpike: chat-mini resolved after 10m"),
-        ("update", "Still firing: LLMErrorSpike: 2 canaries failing: chat-mini, search-large"),
-        ("no-data", "Firing: chat-mini has reported no result since 2027-01-15T10:00:30.000Z"),
-        ("many-canaries", "LLMErrorSpike: 60 alerts firing: chat-01, chat-02, chat-03, chat-04, chat-05 and 55 more"),
+        ("update", "Still firing: LLMErrorSpike: 2 canaries of openai failing: chat-mini, search-large"),
+        ("no-data", "Firing: chat-mini reports nothing: 3 scheduled runs without a result"),
+        (
+            "many-canaries",
+            "LLMErrorSpike: 60 canaries of openai failing: chat-01, chat-02, chat-03, chat-04, chat-05 and 55 more",
+        ),
     ],
 )
 def test_the_title_says_what_is_broken_for_whom(rendered: dict[str, Message], name: str, title: str) -> None:
@@ -64,12 +67,12 @@ def test_the_title_says_what_is_broken_for_whom(rendered: dict[str, Message], na
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("stall", ["Users see: errors: no failed run was answered by a fallback", "Can be fixed by: the provider"]),
+        ("stall", ["Users see: errors", "Can be fixed by: the provider"]),
         ("provider-outage", ["Unaffected: batch-large, batch-mini"]),
         (
             "fallback",
             [
-                "Users see: answers of a fallback: all failed runs were answered by one",
+                "Users see: answers of a fallback, for all failed runs",
                 "Tried: 3 attempts, then the fallback gpt-4.1-mini",
             ],
         ),
@@ -77,6 +80,13 @@ def test_the_title_says_what_is_broken_for_whom(rendered: dict[str, Message], na
         ("key-rejected", ["Can be fixed by: your configuration"]),
         ("slow", ["Slow runs: 6 of 10 (60%)", "Users see: answers, slower than they should be"]),
         ("resolved", ["Lasted: 12m from the first failure, 2027-01-15 10:00:00 to 2027-01-15 10:12:00 UTC"]),
+        (
+            "egress-down",
+            [
+                "Users see: not known: the daemon reaches no provider",
+                "Can be fixed by: your network, between the daemon and the providers",
+            ],
+        ),
         ("no-data", ["Missing runs: 3", "Users see: not known: the canary reports nothing"]),
     ],
 )
@@ -127,3 +137,10 @@ def test_hostile_text_is_harmless_everywhere(files: dict[str, str], kind: str) -
     for fragment in ("sk-proj", "\u202e", "\x1b", "\\u001b", "A" * 400, "\nSince: yesterday"):
         assert fragment not in text
     assert "[redacted]" in text
+
+
+def test_no_line_repeats_another(rendered: dict[str, Message]) -> None:
+    """Trace ids are links, and a message that the description has is not there again."""
+    _, body = render_text(rendered["egress-down"])
+    assert 1 == body.count("2 hosts are unreachable")
+    assert "Trace ids" not in render_text(rendered["stall"])[1]

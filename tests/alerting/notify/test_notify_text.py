@@ -100,9 +100,9 @@ UPDATE = a_message(canary_incident("two"), canary_incident("one", resolved=True)
         ),
         (
             replace(a_message(*(canary_incident(name) for name in "abcdefg")), alert_count=60),
-            "Errors: 60 alerts firing: a, b, c, d, e and 55 more",
+            "Errors: 60 canaries failing: a, b, c, d, e and 55 more",
         ),
-        (replace(UPDATE, alert_count=9), "Errors: 8 alerts firing: two and 7 more (resolved: one)"),
+        (replace(UPDATE, alert_count=9), "Errors: 8 canaries failing: two and 7 more (resolved: one)"),
     ],
 )
 def test_title_counts_firing_alerts_and_lists_resolved_alerts_last(message: Message, title: str) -> None:
@@ -142,9 +142,9 @@ async def test_resolved_alerts_follow_firing_alerts_under_a_separate_line() -> N
 @pytest.mark.parametrize(
     ("rescued", "expected"),
     [
-        (0, "errors: no failed run was answered by a fallback"),
-        (2, "one answered 2 of 3 failed runs"),
-        (3, "all failed runs were answered by one"),
+        (0, "errors: no fallback answered either"),
+        (2, "a fallback: it answered 2 of 3 failed runs"),
+        (3, "answers of a fallback, for all failed runs"),
     ],
 )
 async def test_every_notification_says_whether_a_fallback_answered(kind: str, rescued: int, expected: str) -> None:

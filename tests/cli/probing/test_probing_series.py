@@ -131,13 +131,15 @@ async def test_invalid_options_send_nothing(tmp_path: Path, options: tuple[str, 
     assert f"streamcanary: {problem}" in result.stderr
 
 
-async def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
-    """The message names the file and the reason."""
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+async def test_a_file_that_cannot_be_written_is_known_before_a_run_costs_money(tmp_path: Path, option: str) -> None:
+    """Nothing is sent; the message names the option and the file."""
     async with FakeProvider() as provider:
         file = config(tmp_path, provider)
-        result = await run_command("probe", "well", "-c", file, "--junit", tmp_path / "missing" / "probe.xml")
-    assert 2 == result.code
-    assert f"cannot write {tmp_path}/missing/probe.xml: No such file or directory" in result.stderr
+        result = await run_command("probe", "well", "-c", file, option, tmp_path / "missing" / "probe.xml")
+        assert () == provider.requests
+    assert (2, "") == (result.code, result.stdout)
+    assert f"{option} {tmp_path}/missing/probe.xml: cannot be written; choose another file" in result.stderr
 
 
 async def test_a_terminal_shows_progress_and_ctrl_c_prints_what_was_measured(tmp_path: Path) -> None:

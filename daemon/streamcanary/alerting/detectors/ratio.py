@@ -133,7 +133,8 @@ class Ratio(BaseDetector):
     @property
     def resolve_condition(self) -> str:
         """What resolves the alert, as text."""
-        return f"a good run, with less than {self.threshold * 50:g}% of the runs in the last {self.over} bad"
+        runs = f"the last {self.over}" if self.over.seconds is None else f"the runs of the last {self.over}"
+        return f"a good run, once less than {self.threshold * 50:g}% of {runs} are bad"
 
     def for_stream(self, stream: SampleStream) -> "Ratio | RingRatio":
         """Return the detector itself, or the one with buckets for many runs of pooled canaries."""

@@ -2,7 +2,15 @@
 
 from typing import Final
 
+from streamcanary.alerting.builtin_rules import (
+    BUDGET_EXHAUSTED,
+    CANARY_EGRESS_DOWN,
+    RECEIVER_FAILING,
+    RELOAD_FAILED,
+    STORE_FAILING,
+)
 from streamcanary.model.alerts.incident import Evidence
+from streamcanary.model.fault_words import FIXERS
 
 NO_DATA: Final = "no_data"
 """The measure of an incident about missing runs."""
@@ -22,13 +30,15 @@ _STATES: Final = {
 }
 _SLOW: Final = ("slow", "first_token", "max_gap", "duration", "tokens_per_second")
 _ERRORS: Final = ("errors", "first_attempts", "")  # empty: of an incident that an older version has stored
-_FIXERS: Final = {
-    "config": "your configuration",
-    "local": "this machine",
-    "network": "the network",
-    "provider": "the provider",
-    "quota": "your quota at the provider",
-    "content": "the content of request or answer",
+_DAEMON_IMPACT: Final = {  # what users see, and who can fix it
+    CANARY_EGRESS_DOWN: (
+        "not known: the daemon reaches no provider",
+        "your network, between the daemon and the providers",
+    ),
+    BUDGET_EXHAUSTED: ("not known: canaries that cost money no longer run", FIXERS["config"]),
+    RECEIVER_FAILING: ("nothing of it: only notifications are affected", "the receiver, or your configuration of it"),
+    STORE_FAILING: ("nothing of it: only the daemon is affected", FIXERS["local"]),
+    RELOAD_FAILED: ("nothing of it: only the daemon is affected", FIXERS["config"]),
 }
 _MAX_FALLBACKS = 5
 
@@ -63,8 +73,13 @@ def bad_runs_text(evidence: Evidence, measure: str) -> str:
     return f"{bad} after retries, {first} at the first attempt"
 
 
-def users_text(evidence: Evidence, measure: str) -> str:
-    """Return what users of the same endpoint see, as far as the canary can tell; empty if it cannot."""
+def users_text(evidence: Evidence, measure: str, rule: str = "") -> str:
+    """Return what users of the same endpoint see, as far as the canary can tell; empty if it cannot.
+
+    ``rule`` matters if it is one about the daemon.
+    """
+    if rule in _DAEMON_IMPACT:
+        return _DAEMON_IMPACT[rule][0]
     if measure == NO_DATA:
         return "not known: the canary reports nothing"
     if is_slow(measure):
@@ -74,10 +89,10 @@ def users_text(evidence: Evidence, measure: str) -> str:
     if measure == "first_attempts":
         return "answers after retries, later than usual"
     if evidence.rescued >= max(1, evidence.bad):
-        return "answers of a fallback: all failed runs were answered by one"
+        return "answers of a fallback, for all failed runs"
     if evidence.rescued:
-        return f"errors, or answers of a fallback: one answered {evidence.rescued} of {evidence.bad} failed runs"
-    return "errors: no failed run was answered by a fallback"
+        return f"errors, or answers of a fallback: it answered {evidence.rescued} of {evidence.bad} failed runs"
+    return "errors: no fallback answered either" if evidence.fallbacks else "errors"
 
 
 def tried_text(evidence: Evidence) -> str:
@@ -96,12 +111,17 @@ def tried_text(evidence: Evidence) -> str:
     return f"{attempts}, then the {noun} {names}" + (f" and {more} more" if more > 0 else "")
 
 
-def fixers_text(blames: dict[str, int]) -> str:
-    """Return who can fix the faults, the most frequent first: ``the provider``, with numbers if there are several."""
+def fixers_text(blames: dict[str, int], rule: str = "") -> str:
+    """Return who can fix the faults, the most frequent first: ``the provider``, with numbers if there are several.
+
+    ``rule`` matters if it is one about the daemon.
+    """
+    if rule in _DAEMON_IMPACT:
+        return _DAEMON_IMPACT[rule][1]
     names = sorted(blames, key=lambda name: (-blames[name], name))
     if len(names) == 1:
-        return _FIXERS.get(names[0], names[0])
-    return ", ".join(f"{_FIXERS.get(name, name)} ({blames[name]})" for name in names)
+        return FIXERS.get(names[0], names[0])
+    return ", ".join(f"{FIXERS.get(name, name)} ({blames[name]})" for name in names)
 
 
 def _percent(part: int, total: int) -> str:

@@ -198,14 +198,14 @@ class Message(Struct, frozen=True, kw_only=True):
         """One line that says what is broken for whom; resolved alerts of a group that still fires come last.
 
         Of a single alert it is the annotation ``summary``, if there is one. It names at most 5 subjects:
-        ``LLMErrorSpike: 3 canaries failing: a, b, c``.
+        ``LLMErrorSpike: 3 canaries of openai failing: a, b, c``.
         """
         firing, ended = self.firing_alerts, self.resolved_alerts
         if not firing:
-            return self.custom_summary or _resolved_title(ended, self.alert_count, self.duration)
+            return self.custom_summary or _resolved_title(ended, self.alert_count, self.duration, self.labels)
         if not self.resolved_count:
-            return _firing_title(firing, self.alert_count)
-        title = _firing_title(firing, self.alert_count - self.resolved_count)
+            return _firing_title(firing, self.alert_count, self.labels)
+        title = _firing_title(firing, self.alert_count - self.resolved_count, self.labels)
         return f"{title} (resolved: {_named(ended, self.resolved_count)})"
 
     def to_dict(self) -> dict[str, Any]:
@@ -297,31 +297,46 @@ def render_alert(incident: Incident, now: float, links: LinkSettings = NO_LINKS)
     )
 
 
-def _firing_title(alerts: tuple[Alert, ...], total: int) -> str:
+def _firing_title(alerts: tuple[Alert, ...], total: int, shared: dict[str, str]) -> str:
     if total == 1 and alerts:
         return alerts[0].summary
     states = {state_text(alert.measure) for alert in alerts}
     state = states.pop() if len(states) == 1 else "failing"
-    return _group_title(alerts, total, state if _are_distinct_canaries(alerts, total) else "firing")
+    return _group_title(alerts, total, state if _are_distinct_canaries(alerts, total, shared) else "firing", shared)
 
 
-def _resolved_title(alerts: tuple[Alert, ...], total: int, duration: float | None) -> str:
+def _resolved_title(alerts: tuple[Alert, ...], total: int, duration: float | None, shared: dict[str, str]) -> str:
     if total == 1 and alerts:
         return alerts[0].resolved_summary(duration)
-    return _group_title(alerts, total, _resolved_after(duration))
+    return _group_title(alerts, total, _resolved_after(duration), shared)
 
 
-def _group_title(alerts: tuple[Alert, ...], total: int, state: str) -> str:
-    """Return rules, count, ``state`` and subjects of ``total`` alerts, of which ``alerts`` are known."""
+def _group_title(alerts: tuple[Alert, ...], total: int, state: str, shared: dict[str, str]) -> str:
+    """Return rules, count, ``state`` and subjects of ``total`` alerts, of which ``alerts`` are known.
+
+    ``shared`` are the labels of all of them.
+    """
     names = ", ".join(list(dict.fromkeys(alert.name for alert in alerts))[:_MAX_NAMED_SUBJECTS])
-    title = f"{names}: {total} {'canaries' if _are_distinct_canaries(alerts, total) else 'alerts'} {state}"
+    noun = "canaries" if _are_distinct_canaries(alerts, total, shared) else "alerts"
+    owner = _common_owner(alerts, total, shared)
+    title = f"{names}: {total} {noun} {f'of {owner} ' if owner else ''}{state}"
     subjects = _named(alerts, total)
     return f"{title}: {subjects}" if subjects else title
 
 
-def _are_distinct_canaries(alerts: tuple[Alert, ...], total: int) -> bool:
-    """Return whether each of ``total`` alerts is known and about another canary."""
-    return len({alert.canary for alert in alerts if alert.canary}) == total
+def _common_owner(alerts: tuple[Alert, ...], total: int, shared: dict[str, str]) -> str:
+    """Return the target of all ``total`` alerts, or else their provider; empty if they have several."""
+    targets = {alert.labels.get("target", "") for alert in alerts} if len(alerts) == total else set()
+    return (
+        targets.pop() if len(targets) == 1 and "" not in targets else shared.get("target", shared.get("provider", ""))
+    )
+
+
+def _are_distinct_canaries(alerts: tuple[Alert, ...], total: int, shared: dict[str, str]) -> bool:
+    """Return whether each of ``total`` alerts is about another canary: as known, or because all are of one rule."""
+    if any(not alert.canary for alert in alerts):
+        return False
+    return len({alert.canary for alert in alerts}) == total or (len(alerts) < total and "alert" in shared)
 
 
 def _resolved_after(seconds: float | None) -> str:

@@ -65,28 +65,37 @@ def heading(message: Message) -> str:
 def facts(alert: Alert) -> list[Fact]:
     """Return the details of ``alert`` besides its summary, the most important first, without empty ones."""
     evidence = alert.evidence
-    ids = [("request_ids", "Request ids", evidence.request_ids), ("trace_ids", "Trace ids", evidence.trace_ids)]
     found = [
         Fact("since", "Since" if alert.is_firing else "Lasted", "" if alert.is_reconciliation else _time_text(alert)),
         Fact("seen", bad_runs_title(alert.measure), bad_runs_text(evidence, alert.measure)),
         Fact("failing", "Failing canaries", _failing_text(alert)),
         Fact("unaffected", "Unaffected", format_unaffected(evidence)),
-        Fact("users", "Users see" if alert.is_firing else "Users saw", users_text(evidence, alert.measure)),
+        Fact(
+            "users", "Users see" if alert.is_firing else "Users saw", users_text(evidence, alert.measure, alert.alert)
+        ),
         Fact("tried", "Tried", tried_text(evidence)),
         Fact("faults", "Faults", format_faults(evidence.faults)),
-        Fact("blames", "Can be fixed by", fixers_text(evidence.blames)),
+        Fact("blames", "Can be fixed by", fixers_text(evidence.blames, alert.alert)),
         Fact("reason", "Resolved because", alert.resolve_reason or ""),
         Fact("resolves", "Resolves after", alert.resolve_condition if alert.is_firing else ""),
+        *_notes(alert),
         Fact("message", "Last message", evidence.message, is_quoted=True),
         Fact("diagnosis", "Diagnosis", evidence.diagnosis, is_quoted=True),
-        *(Fact(key, title, ", ".join(values), is_quoted=True) for key, title, values in ids),
-    ]
-    other_annotations = [name for name in alert.annotations if name != "summary" and not name.endswith("_url")]
-    found += [
-        Fact(name, _title(name), alert.annotations[name], is_quoted=True)
-        for name in other_annotations[:_MAX_ANNOTATIONS]
+        Fact("request_ids", "Request ids", ", ".join(evidence.request_ids), is_quoted=True),
+        Fact("trace_ids", "Trace ids", ", ".join(evidence.trace_ids), is_quoted=True),
     ]
     return [fact._replace(text=truncate(fact.text, _MAX_FACT_LENGTH)) for fact in found if fact.text]
+
+
+def facts_to_read(alert: Alert) -> list[Fact]:
+    """Return those of :func:`facts` that a message for people needs besides its links.
+
+    Trace ids that are links are left out, and a message that an annotation repeats.
+    """
+    has_trace_links = any(_is_valid_url(url) for url in alert.trace_urls)
+    is_repeated = any(alert.evidence.message in note.text for note in _notes(alert))
+    redundant = {*(["trace_ids"] if has_trace_links else []), *(["message"] if is_repeated else [])}
+    return [fact for fact in facts(alert) if fact.key not in redundant]
 
 
 def links(alert: Alert) -> list[Link]:
@@ -107,6 +116,12 @@ def truncate(text: str, limit: int) -> str:
 def disarm_mentions(text: str) -> str:
     """Return ``text`` with mentions such as ``@channel`` broken, so that a provider's text notifies no one."""
     return _MENTIONS.sub(lambda mention: mention[0] + _ZERO_WIDTH_SPACE, text)
+
+
+def _notes(alert: Alert) -> list[Fact]:
+    """Return the annotations that are neither the title nor links."""
+    names = [name for name in alert.annotations if name != "summary" and not name.endswith("_url")]
+    return [Fact(name, _title(name), alert.annotations[name], is_quoted=True) for name in names[:_MAX_ANNOTATIONS]]
 
 
 def _failing_text(alert: Alert) -> str:

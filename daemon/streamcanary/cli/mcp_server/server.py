@@ -27,10 +27,13 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.model.run_trace import RunTrace
 
 Probe = Callable[[str], Awaitable[Outcome]]
-"""Runs the canary with a name once."""
+"""Runs the canary with a name once. May raise :class:`ProbeRefused`."""
 
 MAX_SILENCE: Final = 86400.0
 """Seconds of a silence that an agent may create, at most: one day."""
+
+MAX_PROBES: Final = 100
+"""Runs that an agent may start in one session, at most: a canary without a price costs money, too."""
 
 _INSTRUCTIONS = (
     "streamcanary runs canaries against LLM endpoints and alerts when they fail. Ask `status` first, then `incidents` "
@@ -40,6 +43,10 @@ _READ_ONLY = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _CHANGES = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=True)
 _Name = Annotated[str, Field(max_length=200)]
 _Limit = Annotated[int, Field(ge=1, le=50)]
+
+
+class ProbeRefused(Exception):
+    """A canary was not run; the text says why."""
 
 
 def create_server(
@@ -154,14 +161,22 @@ def _add_silence_tools(server: MCPServer[Any], client: DaemonClient) -> None:
 
 def _add_probe_tool(server: MCPServer[Any], probe: Probe, probed: tuple[str, ...]) -> None:
     lock = asyncio.Lock()  # one at a time: each costs money
+    probes = 0
 
     @server.tool(annotations=_CHANGES, structured_output=False)
     async def probe_canary(name: _Name) -> str:
         """Run a canary of the configuration once, now, which sends requests to its provider that may cost money."""
         if name not in probed:
             raise ToolError(f"there is no canary of this name; there are {', '.join(probed[:50])}")
+        nonlocal probes
         async with lock:
-            outcome = await probe(name)
+            if probes >= MAX_PROBES:
+                raise ToolError(f"at most {MAX_PROBES} probes are allowed in one session; ask the person on call")
+            probes += 1
+            try:
+                outcome = await probe(name)
+            except ProbeRefused as error:
+                raise ToolError(str(error)) from None
         return answer(short_run(msgspec.to_builtins(outcome)))
 
 

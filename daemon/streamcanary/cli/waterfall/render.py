@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from streamcanary.cli.waterfall.rows import Row, attempts_of, waterfall_rows
 from streamcanary.model import names
+from streamcanary.model.fault_words import FIXERS
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.model.redaction.printable import printable
 from streamcanary.model.run_trace import RunTrace, TraceSpan
@@ -35,14 +36,6 @@ _COLORS: dict[str, str] = {
 _DRAWN_EVENTS = frozenset({names.FIRST_TOKEN_EVENT, names.RETRY_SCHEDULED_EVENT})
 _MAX_DEPTH = 8  # of spans, as in the rows
 _GOOD = frozenset({OutcomeKind.OK.value, OutcomeKind.SLOW.value})
-_BLAMES = {
-    "config": "the configuration",
-    "local": "this machine",
-    "network": "the network",
-    "provider": "the provider",
-    "quota": "the quota at the provider",
-    "content": "the content of request or answer",
-}
 
 
 class Style(Struct, frozen=True, kw_only=True):
@@ -156,7 +149,7 @@ def _fault_lines(trace: RunTrace, style: Style) -> Iterator[str]:
         request_ids = attributes.get(names.HTTP_REQUEST_ID, [])
         last_address, address = address, str(attributes.get(names.URL_FULL, ""))
         details = {
-            "who can fix it": _BLAMES.get(blame, blame),
+            "who can fix it": FIXERS.get(blame, blame),
             "phase": str(attributes.get(names.ATTEMPT_PHASE, "")),
             "request id": ", ".join(map(str, request_ids)) if isinstance(request_ids, list) else str(request_ids),
             "address": address if address != last_address else "",

@@ -4,6 +4,7 @@ import asyncio
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from streamcanary.model.fault_words import FIXERS
 from streamcanary.web.page import text_format
 from streamcanary.web.page.asset_files import asset_href
 from streamcanary.web.page.views.alerts import EVENT_WORDS, incident_words
@@ -59,7 +60,7 @@ def environment() -> "Environment":
         "state_words": text_format.STATE_WORDS,
         "outcome_states": text_format.OUTCOME_STATES,
         "outcome_words": text_format.OUTCOME_WORDS,
-        "menders": text_format.MENDERS,
+        "menders": FIXERS,
         "csrf": "",
         "event_words": EVENT_WORDS,
         "here": "",

@@ -36,16 +36,6 @@ OUTCOME_WORDS: Final = {
     "internal_error": "internal error",
 }
 
-MENDERS: Final = {
-    "config": "your configuration",
-    "local": "this machine",
-    "network": "the network",
-    "provider": "the provider",
-    "quota": "your quota at the provider",
-    "content": "the content of request or answer",
-}
-"""Who can fix a fault, by its blame."""
-
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
     """Return untrusted ``text`` in one line, without control characters and direction overrides."""
@@ -158,7 +148,7 @@ def fault_words(kind: str | None) -> str:
 def mender(kind: str) -> str:
     """Return who can fix a fault of this kind, empty if it is not known."""
     try:
-        return MENDERS[FAULT_PROPERTIES[FaultKind(kind)].blame]
+        return words_of_faults.FIXERS[FAULT_PROPERTIES[FaultKind(kind)].blame]
     except ValueError:
         return ""
 

@@ -79,7 +79,7 @@ async def test_event_contains_all_details() -> None:
                         "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
                         "since": "2027-01-15 07:59:00 UTC (3m ago)",
                         "seen": "3 of 5 (60%) after retries, 4 (80%) at the first attempt",
-                        "users": "errors, or answers of a fallback: one answered 1 of 3 failed runs",
+                        "users": "errors, or answers of a fallback: it answered 1 of 3 failed runs",
                         "tried": "3 attempts, then the fallback gpt-4.1-mini",
                         "faults": "overloaded 2, stalled 1",
                         "blames": "the provider",

@@ -17,7 +17,7 @@ from streamcanary.alerting.notify.delivery.receiver_url import secret_parts
 from streamcanary.alerting.notify.delivery.result import DeliveryResult
 from streamcanary.alerting.notify.message import Alert, Message
 from streamcanary.alerting.notify.receivers.base import BaseReceiver, retry_for_unusable_secret
-from streamcanary.alerting.notify.text_format import disarm_mentions, facts, heading, links, truncate
+from streamcanary.alerting.notify.text_format import disarm_mentions, facts_to_read, heading, links, truncate
 from streamcanary.model.alerts.incident import Action
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
@@ -201,6 +201,6 @@ def _alert_text(alert: Alert) -> str:
     if alert.custom_summary:  # a generated one has the names and the state
         heading = f"{alert.name}, {alert.subject}" if alert.subject else alert.name
         lines.append(f"{heading}: {'firing' if alert.is_firing else 'resolved'}")
-    lines += [f"{fact.title}: {fact.text}" for fact in facts(alert)]
+    lines += [f"{fact.title}: {fact.text}" for fact in facts_to_read(alert)]
     lines += [f"{link.title}: {link.url}" for link in links(alert)]
     return "\n".join(lines)

@@ -21,7 +21,7 @@ from streamcanary.alerting.notify.receivers.base import (
     retry_for_unusable_secret,
     value_or_file,
 )
-from streamcanary.alerting.notify.text_format import Fact, disarm_mentions, facts, heading, links, truncate
+from streamcanary.alerting.notify.text_format import Fact, disarm_mentions, facts_to_read, heading, links, truncate
 from streamcanary.model.config_types.secret import SecretUnreadable
 
 _MAX_HEADER_LENGTH = 150
@@ -114,7 +114,7 @@ def render_slack(message: Message) -> dict[str, Any]:
 
 def _alert_blocks(alert: Alert, *, is_title: bool) -> list[dict[str, Any]]:
     """Return the blocks of an alert; its summary is left out if it is the title."""
-    known = facts(alert)
+    known = facts_to_read(alert)
     short_facts = [
         fact for fact in known if fact.key in _CODE_FACTS or (not fact.is_quoted and fact.key not in _LONG_FACTS)
     ]

@@ -59,16 +59,28 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _probe(file: "Path") -> "tuple[Probe, tuple[str, ...]]":
     """Return what runs a canary of the configuration once, and the names of its canaries.
 
-    Only these: with an address of its choice, an agent could send the key of a target to somebody else.
+    Only these: with an address of its choice, an agent could send the key of a target to somebody else. An agent that
+    asks again and again spends at most ``budget.usd_per_day`` in all.
     """
     from streamcanary.canary.runners import CanaryRunners
+    from streamcanary.canary.spend.guard import prices_by_canary
     from streamcanary.cli.load_config import load_config
+    from streamcanary.cli.mcp_server.server import ProbeRefused
     from streamcanary.model.clock import SystemClock
 
     settings, clock = load_config(file), SystemClock()
+    limit, spent = settings.budget.usd_per_day, 0.0
 
     async def probe(name: str) -> "Outcome":
-        async with CanaryRunners(settings.targets, {name: settings.canaries[name]}, clock=clock) as runners:
-            return await runners.by_name[name](clock.time())
+        nonlocal spent
+        if limit is not None and spent >= limit:
+            raise ProbeRefused(f"budget.usd_per_day is spent: the probes of this session have cost {spent:.4f} USD")
+        canaries = {name: settings.canaries[name]}
+        async with CanaryRunners(settings.targets, canaries, clock=clock) as runners:
+            runners.prepare(settings.targets, canaries, prices_by_canary(settings.budget, settings.targets, canaries))
+            runners.apply()
+            outcome = await runners.by_name[name](clock.time())
+        spent += outcome.cost or 0.0
+        return outcome
 
     return probe, tuple(settings.canaries)

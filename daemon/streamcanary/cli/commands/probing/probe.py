@@ -42,6 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     try:
         requirements = _requirements(arguments)
+        _check_files(arguments)
         probe = _load_probe(arguments)
         _check_size(arguments, len(probe.canaries))
         return asyncio.run(_run_probe(probe, arguments, requirements))
@@ -66,6 +67,21 @@ def _requirements(arguments: argparse.Namespace) -> tuple["Requirement", ...]:
         except ValueError as error:
             raise UsageError(f"--require {text!r}: {error}") from None
     return tuple(requirements)
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Check that the reports can be written, before the runs cost money.
+
+    Raises:
+        UsageError: if one cannot.
+    """
+    for option in ("junit", "markdown"):
+        text = getattr(arguments, option)
+        if text is None or str(text) == "-":
+            continue
+        file = Path(text)
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise UsageError(f"--{option} {file}: cannot be written; choose another file, in a folder that exists")
 
 
 def _check_size(arguments: argparse.Namespace, canaries: int) -> None:

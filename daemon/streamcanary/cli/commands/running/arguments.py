@@ -72,7 +72,7 @@ VERBS = (
         module="streamcanary.cli.commands.running.simulate",
         help="Run the provider simulator",
         description="Serve an OpenAI-compatible provider on loopback. The name of the model selects the fault (sim-ok, "
-        "sim-cut, sim-500@2, sim-stall%%30). GET /v1/models lists the models, GET /_requests the requests.",
+        "sim-cut, sim-500@2, sim-stall%30). GET /v1/models lists the models, GET /_requests the requests.",
         examples=(
             "streamcanary simulate --port 9466",
             "streamcanary simulate --timeline game-day.yaml",

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.model import names
+from streamcanary.model.fault_words import FIXERS
 from streamcanary.model.run_trace import RunTrace, TraceSpan
 from streamcanary.web.page import text_format
 from streamcanary.web.page.drawing.chart import nice_maximum
@@ -187,7 +188,7 @@ def _attempts(spans: Sequence[TraceSpan], end: float) -> Iterator[AttemptView]:
             connection=_text(span, names.ATTEMPT_CONNECTION),
             fault=text_format.fault_words(kind) or ("failed" if failed else ""),
             message=text_format.clean(_without_kind(span.message, kind), 500) if failed else "",
-            mender=text_format.MENDERS.get(blame, blame),
+            mender=FIXERS.get(blame, blame),
             phase=_text(span, names.ATTEMPT_PHASE),
             request_ids=tuple(text_format.clean(str(one), 80) for one in (ids if isinstance(ids, list) else [ids])[:3]),
             address=_text(span, names.URL_FULL),
