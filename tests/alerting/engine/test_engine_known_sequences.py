@@ -61,6 +61,11 @@ SEQUENCES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("jump", {"seconds": -120.0}),
         ("run", {"who": 0, "how": "good", "times": 1}),
     ],
+    "the good run with which a pooled ratio recovers gives a narrower one enough samples to fire": [
+        ("set_variant", {"part": "rules", "name": "pooled shares", "hot": True}),
+        ("run", {"who": 0, "how": "good", "times": 1}),
+        ("run", {"who": 2, "how": "bad", "times": 1}),
+    ],
 }
 
 

@@ -114,7 +114,11 @@ class RunEvaluator:
             evidence = evidence_log.evidence(counts, run.diagnosis)
             if binding.is_wide:
                 evidence = members.add_to(evidence)
-            self._incidents.open(draft, self._bindings.incident_of(binding, at, evidence, result.state), now)
+            opened = self._bindings.incident_of(binding, at, evidence, result.state)
+            if not bad and self._recovered_wider(draft, opened, now) is not None:
+                self._forget_failures(draft, binding, at)  # the samples are only now enough, and the outage is over
+            else:
+                self._incidents.open(draft, opened, now)
         elif incident is not None and firing and not result.is_firing:
             draft.put(msgspec.structs.replace(after, counts=counts).update_evidence(incident))
             self._incidents.close(draft, binding.key, at, result.counts.resolve_reason, now)
@@ -146,8 +150,13 @@ class RunEvaluator:
         Its detector forgets the failures of the outage, so that a canary that still fails fires again as soon as any
         other. An alert that waited for the wider one is in its group, but no receiver has it.
         """
-        if binding.detector is None or _is_notified(draft, incident):
-            return
+        wider = None if _is_notified(draft, incident) else self._recovered_wider(draft, incident, now)
+        if binding.detector is not None and wider is not None:
+            self._forget_failures(draft, binding, at)
+            self._incidents.close(draft, binding.key, at, f"{wider.subject} recovered", now)
+
+    def _recovered_wider(self, draft: Draft, incident: Incident, now: float) -> Incident | None:
+        """Return the wider alert of the outage during which ``incident`` opened, if it is over."""
         for other in map(draft.incidents.get, self._bindings.inhibition.of(incident.key).any_of):
             if (
                 other is not None
@@ -155,12 +164,16 @@ class RunEvaluator:
                 and other.resolved is not None
                 and other.first_bad_at <= incident.opened <= other.resolved <= now
             ):
-                state = draft.detectors.get(binding.key) or BindingState()
-                detector = binding.detector.forget_failures(state.detector, at)
-                state = msgspec.structs.replace(state, detector=detector, counts=None, members=Members())
-                draft.put_binding_state(binding.key, state)
-                self._incidents.close(draft, binding.key, at, f"{other.subject} recovered", now)
-                return
+                return other
+        return None
+
+    @staticmethod
+    def _forget_failures(draft: Draft, binding: Binding, at: float) -> None:
+        if binding.detector is not None:
+            state = draft.detectors.get(binding.key) or BindingState()
+            detector = binding.detector.forget_failures(state.detector, at)
+            state = msgspec.structs.replace(state, detector=detector, counts=None, members=Members())
+            draft.put_binding_state(binding.key, state)
 
     def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
         """Open or close ``BudgetExhausted`` by the budget state of a run. A run without cost has no effect."""
