@@ -215,6 +215,17 @@ async def test_times_that_vary_too_much_are_a_warning(tmp_path: Path, capsys: py
     assert warning.endswith("write worse: 3.3x")
 
 
+async def test_times_of_several_canaries_have_one_factor_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If the times of several canaries vary too much, one line has the highest factor."""
+    poem = [structs.replace(run, canary="poem", run_id=f"poem-{run.run_id}") for run in times(2, spread=0.8)]
+    runs = sorted([*times(2, spread=1.2), *poem], key=lambda run: run.started)
+    _, warnings = await check(tmp_path, capsys, SLOWER, runs, names=("chat", "poem"))
+    assert len(warnings) == 3
+    assert warnings[-1] == "warning: rule R: write worse: 3.3x, with the highest of these values"
+
+
 async def test_rules_learn_from_rollups_where_runs_are_not_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

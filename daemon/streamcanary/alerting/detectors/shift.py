@@ -125,14 +125,19 @@ class Shift(BaseDetector):
 
     def config_warning(self, stream: SampleStream) -> str | None:
         """Return a warning if the learned values vary too much to recognise the factor."""
+        found = self.too_wide(stream)
+        return None if found is None else f"{found[0]}; write worse: {format_factor(found[1])}"
+
+    def too_wide(self, stream: SampleStream) -> tuple[str, float] | None:
+        """Return why the factor cannot be recognised in the learned values, and one that can; ``None`` if it can."""
         if stream.quantiles is None or (smallest := self.smallest_factor(stream)) <= self.worse:
             return None
         found = fraction_above(stream.quantiles, self.worse)
-        return (
+        message = (
             f"values vary so much that {format_factor(self.worse)} cannot be recognised: {format_fraction(found)} of "
-            f"the answers would be over the limit, and up to {format_fraction(self.parts(stream)[0])} normally are; "
-            f"write worse: {format_factor(math.ceil(smallest * 10) / 10)}"
+            f"the answers would be over the limit, and up to {format_fraction(self.parts(stream)[0])} normally are"
         )
+        return message, math.ceil(smallest * 10) / 10
 
     def for_stream(self, stream: SampleStream) -> Cusum:
         """Return the CUSUM for what was learned about ``stream``; for usual values if that is nothing yet.

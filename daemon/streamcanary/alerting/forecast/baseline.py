@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from streamcanary.alerting.detectors import NoData, Shift, Spike
+from streamcanary.alerting.detectors.shift import format_factor
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.evaluation.baselines import learned_baseline, request_key, requests_since
 from streamcanary.alerting.forecast.detector_forecast import MONTH_SECONDS, false_pages, format_pages
@@ -59,9 +60,11 @@ class RuleBaseline(NamedTuple):
         """Where the recorded runs contradict the configuration of the rule."""
         detector = self.rule.detector
         if isinstance(detector, Shift) and isinstance(self.baseline, LearnedValues):
-            if (warning := detector.config_warning(self.value.stream(self.baseline))) is None:
+            if (found := detector.too_wide(self.value.stream(self.baseline))) is None:
                 return None
-            return Contradiction(f"rule {self.name}: {self.rule.measure} of {self.value.subject}: {warning}")
+            message, factor = found
+            subject = f"{self.rule.measure} of {self.value.subject}"
+            return Contradiction(f"rule {self.name}: {subject}: {message}", {"worse": factor})
         if isinstance(detector, Spike) and self.observed is not None:
             return self._rate_contradiction(detector, self.observed) or self._burst_contradiction(
                 detector, self.observed
@@ -222,15 +225,16 @@ def baseline_warnings(baselines: Iterable[RuleBaseline]) -> Iterator[str]:
 def _line_for_all(found: Iterable[tuple[RuleBaseline, Contradiction]]) -> str | None:
     """Return the line of the configuration that agrees with all that was ``found`` about one rule."""
     highest: dict[str, float] = {}
-    detector: Spike | None = None
+    detector: object = None
     for baseline, contradiction in found:
-        if contradiction.options and isinstance(baseline.rule.detector, Spike):
-            detector = baseline.rule.detector
-            for name, value in contradiction.options.items():
-                highest[name] = max(highest.get(name, 0.0), value)
-    if detector is None:
+        detector = baseline.rule.detector
+        for name, value in contradiction.options.items():
+            highest[name] = max(highest.get(name, 0.0), value)
+    if not highest:
         return None
-    return _detector_line(detector, **{name: _format_value(name, value) for name, value in highest.items()})
+    if isinstance(detector, Spike):
+        return _detector_line(detector, **{name: _format_value(name, value) for name, value in highest.items()})
+    return f"worse: {format_factor(highest['worse'])}"
 
 
 def _is_compared(binding: Binding) -> bool:
