@@ -342,3 +342,22 @@ async def test_without_a_readable_store_the_live_state_is_complete(tmp_path: Pat
     async with loaded(store, Fixture(), make_outcome(30)) as fixture:
         assert fixture.all.load_error is not None
         assert (CanaryState.OK, None) == (fixture.status.state, fixture.status.day)
+
+
+async def test_statistics_follow_soon_after_the_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not first read after half a minute, and the canary has changed when they come."""
+    monkeypatch.setattr(statuses_module, "_RECORDED_AFTER", 0.0)
+    store, run = await stored(tmp_path, []), make_outcome(0)
+    fixture = Fixture(canary(), canary("other"))
+    async with asyncio.timeout(10), fixture.all as statuses:
+        statuses.load(store)
+        await asyncio.sleep(0)
+        await store.commit((), [run])
+        status = fixture.observe(run)
+        assert status.day is None
+        before = statuses.revision
+        while fixture.status.day is None:
+            await asyncio.sleep(0.01)
+        assert ["chat"] == [each.name for each in statuses.changed_since(before)]
+    await store.close()
+    assert 1 == fixture.status.day.runs

@@ -23,7 +23,7 @@ OTHER = Canary(name="other", target="openai", provider="openai", interval=30.0)
 
 
 class Event(NamedTuple):
-    """A received event; a comment has the kind ``:``."""
+    """A received event."""
 
     kind: str
     data: str
@@ -53,8 +53,6 @@ class Subscriber:
             self.last_id = fields.get("id", [self.last_id])[0]
             if "event" in fields:
                 yield Event(fields["event"][0], "\n".join(fields["data"]), fields.get("id", [""])[0])
-            elif ":" in fields:
-                yield Event(":", fields[":"][0])
             fields = {}
 
     async def next(self, count: int = 1) -> list[Event]:
@@ -163,13 +161,17 @@ async def test_other_canaries_are_to_be_read_again(server: ApiServer) -> None:
         assert "reload" in [event.kind for event in await again.next(3)]
 
 
-async def test_without_changes_there_is_a_comment(tmp_path: Path) -> None:
-    """It keeps proxies from closing the connection."""
+async def test_without_changes_there_is_a_heartbeat(tmp_path: Path) -> None:
+    """It keeps proxies from closing the connection, and has no id: what comes after it is not missed."""
     async with (
         serve_api(tmp_path, CHAT, events={**QUICK, "heartbeat": 0.05}) as server,
         subscribed(server) as subscriber,
     ):
-        assert ["summary", "incidents", ":", ":"] == [event.kind for event in await subscriber.next(4)]
+        events = await subscriber.next(4)
+        last = (await server.http.get("/api/v1/canaries")).json()["event_id"]
+    assert ["summary", "incidents", "heartbeat", "heartbeat"] == [event.kind for event in events]
+    assert [("{}", "")] * 2 == [(event.data, event.id) for event in events[2:]]
+    assert last == subscriber.last_id
 
 
 class CountingPages:

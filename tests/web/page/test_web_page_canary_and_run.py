@@ -2,10 +2,13 @@
 
 import asyncio
 import itertools
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from streamcanary.model.status.canary_status import RuleStatus
+from streamcanary.model.status.canary_status import CanaryState, RuleStatus
+from streamcanary.web.page.text_format import UNKNOWN
 from streamcanary.web.page.views.recorded_trace import trace_of
 from streamcanary.web.page.views.run import axis_ticks, message_text, run_view
 from support.status import alerts, canaries, traces
@@ -206,3 +209,42 @@ async def test_a_page_does_not_wait_for_long_forecasts() -> None:
             page = Document((await http.get("/canaries/chat-mini")).text)
             assert "17 of 17" in page.text("li", data_rule="LLMErrorSpike")
     assert ["chat-mini"] == calls
+
+
+async def shown_canary(**changes: Any) -> Document:
+    """Return the page of a canary with these ``changes`` of its status, without statistics."""
+    scenario = canaries.outage()
+    fresh = {"hours": (), "day": None, "week": None, "month": None, **changes}
+    statuses = tuple(replace(one, **fresh) if one.name == "chat-mini" else one for one in scenario.statuses)
+    sources = make_sources(replace(scenario, statuses=statuses), alerts.quiet())
+    async with served_page(sources) as http:
+        return Document((await http.get("/canaries/chat-mini")).text)
+
+
+async def test_statistics_that_follow_are_not_called_missing() -> None:
+    """Soon after the start there are runs, but they are not summed up yet, and no hour is full."""
+    page = await shown_canary()
+    assert f"1 day {UNKNOWN} follows in some seconds 7 days {UNKNOWN}" in page.text("div", id="figures")
+    for section in ("latency", "errors"):
+        text = "Charts have full hours of the clock; the next one ends at 09:00 UTC."
+        assert text in page.text("section", id=section)
+
+
+async def test_without_runs_the_statistics_say_so() -> None:
+    """Nothing follows before the first run."""
+    page = await shown_canary(recent_runs=(), hour=None, state=CanaryState.UNKNOWN, fault=None)
+    assert f"1 day {UNKNOWN} no runs" in page.text("div", id="figures")
+    assert "No run in the last 24 hours." in page.text("section", id="errors")
+    assert "No answer was measured" in page.text("section", id="latency")
+
+
+async def test_the_bars_of_the_last_runs_are_no_tab_stops() -> None:
+    """The table of the recorded runs has the same links."""
+    markup = (await shown("/canaries/chat-mini")).all("a", "tabindex")
+    assert ["-1"] * 60 == markup
+
+
+async def test_one_run_ago_is_no_plural() -> None:
+    """A strip with one bar began one run ago."""
+    page = await shown_canary(recent_runs=canaries.make_runs("f"))
+    assert "1 run ago" in page.text("section", id="recent")

@@ -141,3 +141,13 @@ def test_rows_and_groups_are_bounded() -> None:
     assert (MAX_GROUPS, 42, "/?page=2") == (len(many.groups), many.pages, many.next)
     last = overview_view(canaries.thousand(1000, 0).statuses, OverviewQuery(page=9999))
     assert ("/?page=41", "") == (last.previous, last.next)
+
+
+async def test_the_columns_are_explained_once() -> None:
+    """In text, which needs no pointer: what each pair of numbers is, and the bar of the quota."""
+    async with served_page(make_sources(canaries.outage())) as http:
+        page = Document((await http.get("/")).text)
+    text = page.text("p", id="columns")
+    for words in ("failed after all retries / whose first attempt failed", "median / 95th percentile", "quota"):
+        assert words in text
+    assert "Errors / first try" in page.text("tr")

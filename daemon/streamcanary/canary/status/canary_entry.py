@@ -103,6 +103,11 @@ class CanaryEntry:
             self._state_may_be_older = False
 
     @property
+    def has_result(self) -> bool:
+        """Whether a run has said something about the target."""
+        return self._last_result is not None
+
+    @property
     def max_runs(self) -> int:
         """How many runs are kept."""
         return self.runs.maxlen or 0

@@ -28,6 +28,7 @@ PERIODS_INTERVAL: Final = 30.0
 """Seconds between two reads of the periods, at least."""
 
 _MAX_LOAD = 0.02  # of the time in which periods are read
+_RECORDED_AFTER = 2.0  # seconds after a run in which it is usually recorded
 _ALERTS_INTERVAL = 1.0  # seconds between two reads of the status of alerting
 _MAX_STATE_RUNS = 2_880  # runs of a canary that are read to find when its state began: a day at 30 s
 _CANARIES_PER_READ = 20  # a longer read would keep others of the store waiting
@@ -87,6 +88,7 @@ class CanaryStatuses:
         self._summary: StatusSummary | None = None
         self._history: RunHistory | None = None
         self._task: asyncio.Task[None] | None = None
+        self._has_first_result = asyncio.Event()
         self.revision = 0
         self.configured_at = 0
         self.load_error: str | None = None
@@ -122,7 +124,10 @@ class CanaryStatuses:
             return
         self.revision += 1
         entry.revision = self.revision
+        had_result = entry.has_result
         entry.observe(outcome)
+        if entry.has_result and not had_result:
+            self._has_first_result.set()
 
     def statuses(self) -> tuple[CanaryStatus, ...]:
         """Return the statuses in the order of the configuration."""
@@ -178,7 +183,7 @@ class CanaryStatuses:
         return await count_faults(self._history, _recorded_names([self._entries[name]]), self._clock.time())
 
     async def _follow(self, history: RunHistory) -> None:
-        """Read earlier runs once, and then periods again and again."""
+        """Read earlier runs once, and then periods again and again; also soon after the first run of a canary."""
         try:
             await self._seed(history)
         except StoreFailing as error:
@@ -193,8 +198,14 @@ class CanaryStatuses:
             except StoreFailing as error:
                 self.load_error = str(error)
                 _log.debug("periods not loaded", extra={"error": str(error)})
-            taken = self._clock.monotonic() - began
-            await asyncio.sleep(max(PERIODS_INTERVAL, taken / _MAX_LOAD))
+            least = (self._clock.monotonic() - began) / _MAX_LOAD
+            try:
+                async with asyncio.timeout(max(PERIODS_INTERVAL, least)):
+                    await self._has_first_result.wait()
+            except TimeoutError:
+                continue
+            await asyncio.sleep(max(_RECORDED_AFTER, least))
+            self._has_first_result.clear()
 
     async def _seed(self, history: RunHistory) -> None:
         entries = list(self._entries.values())
@@ -231,9 +242,13 @@ class CanaryStatuses:
         reader.forget(entries.keys() - self._entries.keys())
         for name, periods in found.items():
             entry = self._entries.get(name)
-            if entry is not None and entry.periods != periods:
-                entry.periods = periods
-                self._cache.pop(name, None)
+            if entry is None or entry.periods == periods:
+                continue
+            if entry.periods.month is None:  # pages that say that it follows must read it
+                self.revision += 1
+                entry.revision = self.revision
+            entry.periods = periods
+            self._cache.pop(name, None)
 
     def _refresh(self) -> None:
         """Build the statuses that have changed since the last call."""

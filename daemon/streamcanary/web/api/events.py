@@ -26,7 +26,9 @@ MAX_SUBSCRIBERS: Final = 64
 """Subscribers at once."""
 
 HEARTBEAT: Final = 15.0
-"""Seconds without an event after which a comment is sent, so that proxies keep the connection open."""
+"""Seconds without another event after which the event ``heartbeat`` is sent.
+
+Proxies keep the connection open, and a client that gets nothing for longer knows that it is lost."""
 
 SEND_TIMEOUT: Final = 10.0
 """Seconds that a subscriber may take to read what is sent."""
@@ -35,6 +37,7 @@ _INTERVAL = 1.0  # seconds between two batches of events, at least
 _MAX_LOOP_SHARE = 0.05  # of the event loop, for rendering
 _MEDIA_TYPE = "text/event-stream"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the latter for nginx
+_HEARTBEAT_EVENT = b"event: heartbeat\ndata: {}\n\n"  # without data, browsers dispatch no event
 _RETRY = b"retry: 3000\n\n"  # milliseconds until a browser reconnects
 
 
@@ -149,7 +152,7 @@ class EventHub:
                 return
             number = feed.number
             extend_deadline(self._heartbeat + self._send_timeout)
-            yield content or b": still here\n\n"
+            yield content or _HEARTBEAT_EVENT
 
     def _leave(self, query: Query, feed: EventFeed) -> None:
         feed.subscribers -= 1
@@ -202,7 +205,8 @@ def event_endpoints(hub: EventHub) -> list[Endpoint]:
             description=(
                 "`summary` has the status of everything, `canaries` those that have changed, `incidents` all open "
                 "incidents; `reload` means that there are other canaries, or that events were missed: read the lists "
-                "again. With `html` there are `summary`, `html` and `reload`."
+                "again. With `html` there are `summary`, `html` and `reload`. `heartbeat` comes "
+                "after 15 s without another event: who gets nothing for longer has lost the connection."
             ),
             query=EventsQuery,
             result=str,

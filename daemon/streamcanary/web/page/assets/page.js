@@ -26,6 +26,7 @@ const forms = {
   until: (moment, now) => (moment > now ? `in ${age((moment - now) / 1000)}` : "due"),
   clock: (moment, now) => (Math.abs(now - moment) < 72e6 ? "" : `${date(moment)} `) + minute(moment),
   hour: (moment) => minute(moment),
+  time: (moment) => `${minute(moment)}:${two(moment.getSeconds())}`,
   seconds: (moment) => `${date(moment)} ${minute(moment)}:${two(moment.getSeconds())}`,
 };
 
@@ -130,8 +131,11 @@ function refresh() {
   }, 200 + 1300 * Math.random());
 }
 
+const MAX_SILENCE = 35_000;  // milliseconds; the server sends a heartbeat after 15 s without another event
 let source = null;
+let connectedAt = 0;
 function connect() {
+  connectedAt = Date.now();
   const query = new URLSearchParams({ html: page.dataset.live, page: location.search.slice(1) });
   source = new EventSource(`/api/v1/events?${query}`);
   const alive = () => { lastEvent = Date.now(); lostSince = null; refusals = 0; showConnection(); };
@@ -139,6 +143,7 @@ function connect() {
   source.addEventListener("summary", (event) => { alive(); showCounts(JSON.parse(event.data)); });
   source.addEventListener("html", (event) => { alive(); apply(JSON.parse(event.data)); });
   source.addEventListener("reload", () => { alive(); refresh(); });
+  source.addEventListener("heartbeat", alive);
   source.addEventListener("error", () => {
     lostSince ??= Date.now();
     // The browser does not open a refused stream again. The page reads itself instead, every half a minute at last.
@@ -150,6 +155,15 @@ function connect() {
   });
 }
 
+// A connection that stays open without a heartbeat is lost, which the browser does not notice.
+function watchSilence() {
+  if (!source || source.readyState === EventSource.CLOSED) return;
+  if (Date.now() - Math.max(lastEvent, connectedAt) <= MAX_SILENCE) return;
+  lostSince ??= Date.now();
+  source.close();
+  connect();
+}
+
 // A page that nobody looks at needs no connection.
 if (page.dataset.live && window.EventSource) {
   connect();
@@ -159,7 +173,7 @@ if (page.dataset.live && window.EventSource) {
   });
 }
 
-setInterval(() => { tick(); if (page.dataset.live) showConnection(); }, 1000);
+setInterval(() => { tick(); watchSilence(); if (page.dataset.live) showConnection(); }, 1000);
 tick();
 
 // ---- filter as you type

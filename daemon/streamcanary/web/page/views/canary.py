@@ -44,7 +44,10 @@ class RunPageView(Struct, frozen=True, kw_only=True):
 
 
 class CanaryView(Struct, frozen=True, kw_only=True):
-    """What the page of a canary shows. ``unavailable`` says why the history is missing, empty if it is not."""
+    """What the page of a canary shows. ``unavailable`` says why the history is missing, empty if it is not.
+
+    ``follows`` stands for statistics that do not include the runs yet; empty if no run counts.
+    """
 
     detail: CanaryDetail
     phrase: str
@@ -55,6 +58,7 @@ class CanaryView(Struct, frozen=True, kw_only=True):
     drawn: tuple[RunView, ...]
     page: RunPageView
     unavailable: str = ""
+    follows: str = ""
 
 
 def canary_view(detail: CanaryDetail, page: RunPageView, now: float, unavailable: str = "") -> CanaryView:
@@ -73,7 +77,14 @@ def canary_view(detail: CanaryDetail, page: RunPageView, now: float, unavailable
         drawn=tuple(run_view(trace, axis_end=longest) for trace in traces),
         page=page,
         unavailable=unavailable,
+        follows=_follows(status.recent_runs, unavailable),
     )
+
+
+def _follows(runs: Sequence[RecentRun], unavailable: str) -> str:
+    if not any(run.outcome in text_format.OUTCOME_STATES for run in runs):
+        return ""
+    return "not known" if unavailable else "follows in some seconds"
 
 
 def _bars(runs: Sequence[RecentRun]) -> list[Bar]:
