@@ -1,13 +1,16 @@
 """An outage of a provider on the page of a running daemon, live, and the waterfall of a run in it."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from streamcanary.web.api.events import MAX_SUBSCRIBERS
 from support.browser.accessibility import grave_violations
 from support.browser.live_daemon import LiveDaemon, live_daemon
 from support.browser.page_watch import PageWatch
@@ -48,6 +51,24 @@ async def test_an_outage_shows_up_and_ends_without_a_reload(live: LiveDaemon, wa
     await expect(row.locator(".alert")).to_have_count(0, timeout=_SOON)
     await expect(row.locator(".strip path.failing")).to_have_count(1)
     assert await page.evaluate("window.isSameDocument")
+
+
+async def test_a_page_whose_stream_is_refused_reads_itself(live: LiveDaemon, watch: PageWatch) -> None:
+    """While too many others read events, the page says that it is not live, and follows; then it is live again."""
+    split = urlsplit(live.address)
+    request = f"GET /api/v1/events HTTP/1.1\r\nHost: {split.netloc}\r\n\r\n".encode()
+    others = [await asyncio.open_connection(split.hostname, split.port) for _ in range(MAX_SUBSCRIBERS)]
+    for reader, writer in others:
+        writer.write(request)
+        assert b" 200 " in await reader.readline()
+    page = await watch.open(live.address)
+    await expect(page.locator("#live")).to_contain_text("not live, last update", timeout=_SOON)
+    live.provider.set_fault("cut")
+    await expect(page.locator("tr[data-canary=chat]")).to_have_attribute("data-state", "failing", timeout=_SOON)
+    for _, writer in others:
+        writer.close()
+    await expect(page.locator("#live")).to_have_text("live", timeout=2 * _SOON)
+    watch.problems[:] = [problem for problem in watch.problems if "429" not in problem]
 
 
 async def test_an_incident_is_shown_live_with_its_timeline(live: LiveDaemon, watch: PageWatch) -> None:

@@ -146,6 +146,13 @@ def test_the_last_hour_counts_failures_before_and_after_retries() -> None:
     assert (0, None, None) == (hour.runs, hour.error_rate, hour.first_token)
 
 
+def test_the_error_rate_before_retries_is_never_below_that_after_them() -> None:
+    """A complete answer that is not as expected fails the run, though none of its attempts failed."""
+    hour = Fixture().observe(make_outcome(0, kind=OutcomeKind.FAILED, fault=STALLED), make_outcome(30)).hour
+    assert hour is not None
+    assert (0.5, 0.5) == (hour.error_rate, hour.first_attempt_error_rate)
+
+
 def test_the_headroom_is_that_of_the_last_response() -> None:
     """Of each quota that the provider reports."""
     limits = RateLimits(requests=Quota(remaining=1, limit=10), tokens=Quota(remaining=900, limit=1000))

@@ -82,8 +82,11 @@ class PeriodStatistics(Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     @property
     def first_attempt_error_rate(self) -> float | None:
-        """The part of the runs whose first attempt failed; ``None`` without runs."""
-        return None if not self.runs else self.first_attempt_failed / self.runs
+        """The part of the runs that fail without retries; ``None`` without runs.
+
+        It is at least that after retries: a complete answer that is not as expected fails the run, not its attempt.
+        """
+        return None if not self.runs else max(self.first_attempt_failed, self.failed) / self.runs
 
 
 class CanaryStatus(Struct, frozen=True, kw_only=True):

@@ -148,7 +148,7 @@ class EventHub:
             await feed.wait(number, self._heartbeat)
             content = feed.after(number)
             # One that is too slow reconnects with the id that it has.
-            if content is None or self._is_closed or not is_authorized():
+            if content is None or not is_authorized() or self._is_closed:
                 return
             number = feed.number
             extend_deadline(self._heartbeat + self._send_timeout)
@@ -192,7 +192,7 @@ def event_endpoints(hub: EventHub) -> list[Endpoint]:
             return problem_response(request, 429, detail, headers={"Retry-After": "30"})
         since = request.headers.get("last-event-id", query.last_event_id)[:100]
         extend = getattr(request.state, EXTEND_DEADLINE, None) or _ignore
-        is_authorized = getattr(request.state, IS_AUTHORIZED, None) or (lambda: True)
+        is_authorized: Callable[[], bool] = getattr(request.state, IS_AUTHORIZED)
         return hub.subscribe(Query(query.html, query.page), since, extend, is_authorized)
 
     return [

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, Final
 
-from starlette.convertors import PathConvertor, register_url_convertor
+from starlette.convertors import PathConvertor, register_url_convertor  # codespell:ignore convertors
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route

@@ -231,7 +231,8 @@ def _group_view(
         counts=_counts(status.state.value for status in members),
         size=len(members),
         error_rate=sum(one.hour.failed for one in members if one.hour) / runs if runs else None,
-        first_attempt_error_rate=sum(one.hour.first_attempt_failed for one in members if one.hour) / runs
+        first_attempt_error_rate=sum(max(one.hour.first_attempt_failed, one.hour.failed) for one in members if one.hour)
+        / runs
         if runs
         else None,
         rows=tuple(row_of(status) for status in full),
