@@ -169,3 +169,13 @@ async def test_a_daemon_that_goes_on_in_the_background_leaves_the_terminal_alone
         await terminal.wait_for("ended 0")
         assert terminal.has_main_screen
         assert 1 == terminal.output.count("\x1b[?1049h")
+
+
+async def test_an_endless_demo_says_at_its_end_what_is_next() -> None:
+    """Ctrl-C is how ``demo --loop`` ends."""
+    async with Terminal("demo", "--loop", rows=40, columns=110) as terminal:
+        await terminal.wait_for("status page: http://127.0.0.1:")
+        await terminal.wait_for("chat: ok after")
+        terminal.send("\x03")
+        assert 0 == await terminal.finish()
+    assert "try a real endpoint" in terminal.output

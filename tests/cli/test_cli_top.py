@@ -188,3 +188,13 @@ async def test_an_invalid_interval_is_exit_code_2(interval: str, problem: str) -
     result = await run_command("top", "--interval", interval)
     assert (2, "") == (result.code, result.stdout)
     assert problem in result.stderr
+
+
+@pytest.mark.parametrize("token", ["t\u00f6ken", "one two", "a\nX-Injected: b"])
+async def test_a_token_that_cannot_be_one_is_not_sent(tmp_path: Path, token: str) -> None:
+    """The message names where it is from, and does not repeat it."""
+    (tmp_path / "token").write_text(token)
+    result = await run_command("top", "--url", "http://127.0.0.1:9", "--token-file", tmp_path / "token")
+    assert 1 == result.code
+    assert f"the token in {tmp_path / 'token'} has characters that no token has" in result.stderr
+    assert token not in result.stderr

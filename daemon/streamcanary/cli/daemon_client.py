@@ -113,10 +113,14 @@ def request_daemon(arguments: argparse.Namespace, method: str, path: str, body: 
 
 def _read_token(path: Path | None) -> str:
     if path is None:
-        return os.environ.get("STREAMCANARY_TOKEN", "").strip()
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DaemonRequestError(
-            f"cannot read the token from {path}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        source, token = "STREAMCANARY_TOKEN", os.environ.get("STREAMCANARY_TOKEN", "").strip()
+    else:
+        try:
+            source, token = str(path), path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DaemonRequestError(
+                f"cannot read the token from {path}: {getattr(error, 'strerror', None) or error}"
+            ) from None
+    if not all("!" <= character <= "~" for character in token):
+        raise DaemonRequestError(f"the token in {source} has characters that no token has; give the one line alone")
+    return token

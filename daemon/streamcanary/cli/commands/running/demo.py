@@ -215,6 +215,7 @@ async def _run_demo(*, once: bool, loop: bool) -> int:
                 was_interrupted = narration.cancel()
     if not was_interrupted:
         demo.print_result()
+    if loop or not was_interrupted:  # with --loop, an interruption is the end that everybody sees
         print(f"\n{_NEXT_STEPS}", file=sys.stderr, flush=True)
     code = 0 if demo.finished.is_set() or (was_interrupted and not once) else 1
     if once:
