@@ -91,9 +91,11 @@ def render_slack(message: Message) -> dict[str, Any]:
     """Return the body of the request for ``message``, within the limits of Slack."""
     title = heading(message)
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain_text(title, _MAX_HEADER_LENGTH)}]
+    is_complete = len(_escape(disarm_mentions(title), _MAX_SECTION_LENGTH)) <= _MAX_HEADER_LENGTH
     shown, remaining_length, firing = 0, _MAX_BLOCKS_LENGTH, len(message.firing_alerts)
     for number, alert in enumerate(message.alerts[:_MAX_ALERTS]):
-        alert_blocks = _alert_blocks(alert, is_title=alert.summary == title)
+        is_title = is_complete and message.alert_count == 1 and title.endswith(alert.summary)
+        alert_blocks = _alert_blocks(alert, is_title=is_title)
         if number == firing and firing:
             alert_blocks.insert(0, _context("no longer firing:"))
         remaining_length -= len(msgspec.json.encode(alert_blocks))
@@ -113,7 +115,7 @@ def render_slack(message: Message) -> dict[str, Any]:
 
 
 def _alert_blocks(alert: Alert, *, is_title: bool) -> list[dict[str, Any]]:
-    """Return the blocks of an alert; its summary is left out if it is the title."""
+    """Return the blocks of an alert; its summary is left out if the title has it."""
     known = facts_to_read(alert)
     short_facts = [
         fact for fact in known if fact.key in _CODE_FACTS or (not fact.is_quoted and fact.key not in _LONG_FACTS)
