@@ -164,6 +164,16 @@ async def test_html_is_one_file_without_anything_from_outside(database: Path, tm
     assert any("<script>alert(1)</script>" in text for text in page.texts)
 
 
+async def test_a_dash_is_stdout(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As in most programs; no file has that name afterwards."""
+    monkeypatch.chdir(tmp_path)
+    assert 0 == report(arguments("--db", str(database), "--output", "-"))
+    assert capfd.readouterr().out.startswith("# Availability from ")
+    assert not (tmp_path / "-").exists()
+
+
 async def test_a_configuration_chooses_canaries_and_follows_renames(
     database: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,7 @@ async def test_a_series_stops_when_the_budget_is_spent(tmp_path: Path) -> None:
         (("--repeat", "2", "--trace"), "--trace shows single runs; leave out --repeat and --parallel"),
         (("--require", "fast"), "--require 'fast': not a requirement"),
         (("--json", "--markdown"), "--json and --markdown both print to stdout"),
+        (("--junit", "-"), "--junit -: give a file; stdout has the summary"),
     ],
 )
 async def test_invalid_options_send_nothing(tmp_path: Path, options: tuple[str, ...], problem: str) -> None:

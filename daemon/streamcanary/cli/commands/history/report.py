@@ -93,7 +93,7 @@ def _encode(report: PeriodReport, format_name: str) -> bytes:
 
 
 def _write(content: bytes, path: Path | None) -> None:
-    if path is None:
+    if path is None or str(path) == "-":
         sys.stdout.write(content.decode())
         return
     try:

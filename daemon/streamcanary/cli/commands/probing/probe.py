@@ -77,9 +77,11 @@ def _check_files(arguments: argparse.Namespace) -> None:
     """
     for option in ("junit", "markdown"):
         text = getattr(arguments, option)
-        if text is None or str(text) == "-":
+        if text is None or (option == "markdown" and text == "-"):
             continue
         file = Path(text)
+        if str(file) == "-":
+            raise UsageError(f"--{option} -: give a file; stdout has the summary")
         if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
             raise UsageError(f"--{option} {file}: cannot be written; choose another file, in a folder that exists")
 
