@@ -165,10 +165,17 @@ def test_an_invalid_allowed_host_is_a_config_error(host: str) -> None:
 
 @pytest.mark.parametrize(
     ("headers", "status"),
-    [({"Content-Type": "text/plain"}, 415), ({"Host": "localhost"}, 201)],
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "localhost", "Origin": "http://localhost"}, 201),
+        ({"Host": "localhost"}, 201),
+    ],
 )
 async def test_cross_site_requests_of_a_browser_are_rejected(headers: dict[str, str], status: int) -> None:
-    """A request with the content type of a form is rejected: other origins can send it without asking."""
+    """So is the content type of a form, which other origins can send without asking; programs send no origin."""
     async with served() as http:
         answer = await http.post("/api/v1/silences", json=SILENCE, headers=headers)
     assert status == answer.status_code

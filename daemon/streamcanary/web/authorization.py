@@ -114,6 +114,8 @@ class Authorizer:
             return refusal
         if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
             return Refusal(415, "send application/json")  # other origins can send it only after a CORS preflight
+        if _is_of_browser(request) and not is_same_origin(request):
+            return Refusal(403, "the request was sent by another site")
         return None
 
     def _token_refusal(self, request: Request, *, accepts_session: bool) -> Refusal | None:
@@ -143,6 +145,10 @@ class Authorizer:
 
     def _token(self) -> str | None:
         return None if self._bearer_token is None else self._bearer_token.reveal()
+
+
+def _is_of_browser(request: Request) -> bool:
+    return "origin" in request.headers or "sec-fetch-site" in request.headers
 
 
 def is_same_origin(request: Request) -> bool:

@@ -90,6 +90,21 @@ def test_the_sentence_says_what_is_broken_and_for_whom(statuses: list[CanaryStat
 
 
 @pytest.mark.parametrize(
+    ("faults", "text"),
+    [
+        (["stalled", "stalled", "rate_limited"], "(stalled, rate limited)"),
+        (["stalled", "rate_limited", "rate_limited", "server_error"], "(rate limited, stalled and 1 more)"),
+        ([None, None], None),
+    ],
+)
+def test_the_sentence_names_the_faults_that_there_are(faults: list[str | None], text: str | None) -> None:
+    """One fault does not stand for others: two are named, the most frequent first."""
+    statuses = [canary(f"c{number}", FAILING, fault=fault) for number, fault in enumerate(faults)]
+    sentence = summary(statuses).sentence
+    assert sentence.endswith("canaries fail" if text is None else f"canaries fail {text}")
+
+
+@pytest.mark.parametrize(
     ("statuses", "detail"),
     [
         (canaries("openai", OK, OK), ""),

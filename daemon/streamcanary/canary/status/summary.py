@@ -26,6 +26,7 @@ _MANY: Final = {
 }
 _DOMINANT_RULES = frozenset({"CanaryEgressDown"})  # explain why everything else fails
 _PAGING_SEVERITIES = frozenset({"page", "critical", ""})  # without the label, receivers decide, and most of them page
+_MAX_FAULTS = 2  # of a target
 _MAX_NAMED = 3  # targets, or alerts
 _MAX_TEXT = 200  # characters of an annotation, or a message of a provider
 
@@ -39,9 +40,11 @@ class _AffectedTarget(Struct, frozen=True):
 
     @property
     def fault(self) -> str:
-        """The most frequent fault in words, in parentheses; empty if none is known."""
+        """The faults in words, the most frequent first, in parentheses; empty if none is known."""
         faults = Counter(each.fault for each in self.canaries if each.fault)
-        return f" ({fault_words(faults.most_common(1)[0][0])})" if faults else ""
+        named = ", ".join(fault_words(fault) for fault, _ in faults.most_common(_MAX_FAULTS))
+        rest = f" and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
+        return f" ({named}{rest})" if named else ""
 
 
 def summarize(
