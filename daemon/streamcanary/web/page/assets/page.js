@@ -155,7 +155,7 @@ function connect() {
   });
 }
 
-// A connection that stays open without a heartbeat is lost, which the browser does not notice.
+// A connection that stays open without a heartbeat is lost, which the browser does not detect.
 function watchSilence() {
   if (!source || source.readyState === EventSource.CLOSED) return;
   if (Date.now() - Math.max(lastEvent, connectedAt) <= MAX_SILENCE) return;
