@@ -149,7 +149,11 @@ function connect() {
     // The browser does not open a refused stream again. The page reads itself instead, every half a minute at last.
     if (source.readyState === EventSource.CLOSED) {
       const seconds = Math.min(30, 5 * 2 ** refusals++) * (0.8 + 0.4 * Math.random());
-      setTimeout(() => { if (!document.hidden) { connect(); refresh(); } }, 1000 * seconds);
+      setTimeout(() => {
+        if (document.hidden || source.readyState !== EventSource.CLOSED) return;  // it became visible meanwhile
+        connect();
+        refresh();
+      }, 1000 * seconds);
     }
     showConnection();
   });
