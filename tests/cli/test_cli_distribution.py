@@ -17,6 +17,12 @@ def test_a_percentile_is_a_measured_value(percent: float, expected: float) -> No
     assert expected == Distribution(map(float, range(10, 0, -1))).percentile(percent)
 
 
+@pytest.mark.parametrize(("percent", "expected"), [(0, 10.0), (50, 6.0), (95, 1.0), (100, 1.0)])
+def test_a_percentile_of_a_speed_is_reached_by_so_many(percent: float, expected: float) -> None:
+    """Where more is better, it is the greatest value that so many reach: the last is the worst."""
+    assert expected == Distribution(map(float, range(1, 11)), more_is_better=True).percentile(percent)
+
+
 def test_nothing_measured_has_no_percentile() -> None:
     """Without values there is neither a percentile nor a histogram."""
     assert (None, ()) == (Distribution().percentile(50), Distribution().histogram())

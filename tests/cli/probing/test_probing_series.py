@@ -38,7 +38,7 @@ async def test_a_series_prints_percentiles_a_histogram_and_faults(tmp_path: Path
     assert (1, "") == (result.code, result.stderr)
     rows = [line.split() for line in result.stdout.splitlines()]
     assert "well: 5 runs of sim, model sim-ok, 3 at once" in result.stdout
-    assert ["p50", "p90", "p95", "p99", "max"] in rows
+    assert ["p50", "p90", "p95", "p99", "worst"] in rows
     assert ["server", "error", "provider", "5"] in rows
     assert "  FAILED  5 of 5 runs failed" in result.stdout.splitlines()
     assert "█" in result.stdout
@@ -55,7 +55,7 @@ async def test_json_has_the_runs_and_then_a_summary_for_each_canary(tmp_path: Pa
     assert ("well", 0.0, []) == (well["canary"], well["summary"]["error_rate"], well["summary"]["violations"])
     assert [{"kind": "server_error", "blame": "provider", "count": 2}] == failing["summary"]["faults"]
     assert ["2 of 2 runs failed"] == failing["summary"]["violations"]
-    assert 0 < well["summary"]["measures"]["first_token"]["p50"] <= well["summary"]["measures"]["first_token"]["max"]
+    assert 0 < well["summary"]["measures"]["first_token"]["p50"] <= well["summary"]["measures"]["first_token"]["worst"]
 
 
 async def test_junit_and_markdown_files_are_written(tmp_path: Path) -> None:

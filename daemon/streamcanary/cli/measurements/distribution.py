@@ -18,9 +18,10 @@ class Bin(Struct, frozen=True):
 
 
 class Distribution:
-    """Values of a measure, none of them negative."""
+    """Values of a measure, none of them negative. ``more_is_better``: of a speed, in contrast to a time."""
 
-    def __init__(self, values: Iterable[float] = ()) -> None:
+    def __init__(self, values: Iterable[float] = (), *, more_is_better: bool = False) -> None:
+        self._more_is_better = more_is_better
         self._values = sorted(values)
         self._is_sorted = True
 
@@ -33,12 +34,16 @@ class Distribution:
         self._is_sorted = False
 
     def percentile(self, percent: float) -> float | None:
-        """Return the smallest value that ``percent`` of the values do not exceed; ``None`` without values.
+        """Return the best value such that ``percent`` of the values are as good or better; ``None`` without values.
 
-        This is the nearest rank: a value that was measured, never one between two.
+        100 is the worst value: the greatest time, or the least speed. This is the nearest rank: a value that was
+        measured, never one between two.
         """
         values = self._sorted()
-        return values[max(0, math.ceil(percent / 100 * len(values) - 1e-9) - 1)] if values else None
+        if not values:
+            return None
+        rank = max(0, math.ceil(percent / 100 * len(values) - 1e-9) - 1)
+        return values[-1 - rank if self._more_is_better else rank]
 
     def histogram(self, count: int = 8) -> tuple[Bin, ...]:
         """Return at most ``count`` bins from the least value to the greatest, each wider than the last by a factor.

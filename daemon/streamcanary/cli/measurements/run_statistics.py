@@ -12,7 +12,10 @@ from streamcanary.model.faults import Blame, FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 PERCENTILES: Final = (50, 90, 95, 99, 100)
-"""The percentiles that are printed; 100 is the greatest value."""
+"""The percentiles that are printed; 100 is the worst value."""
+
+PERCENTILE_NAMES: Final = tuple("worst" if percent == 100 else f"p{percent}" for percent in PERCENTILES)
+"""Their names."""
 
 _ANSWERED = (OutcomeKind.OK, OutcomeKind.SLOW, OutcomeKind.FAILED_OVER)
 _FAILED = (OutcomeKind.FAILED, OutcomeKind.FAILED_OVER)
@@ -20,7 +23,7 @@ _EVIDENCE = (*_ANSWERED, OutcomeKind.FAILED)
 
 
 class MeasureProperties(Struct, frozen=True):
-    """How a measure is shown: its ``title``, and whether its values are seconds."""
+    """How a measure is shown: its ``title``, and whether its values are seconds; those of the others are speeds."""
 
     title: str
     is_time: bool = True
@@ -55,7 +58,9 @@ class RunStatistics:
         self.first_attempt_failed = 0
         self.attempts = 0
         self.cost: float | None = None
-        self.distributions: dict[str, Distribution] = {name: Distribution() for name in MEASURES}
+        self.distributions: dict[str, Distribution] = {
+            name: Distribution(more_is_better=not measure.is_time) for name, measure in MEASURES.items()
+        }
 
     @property
     def runs(self) -> int:
@@ -115,7 +120,7 @@ class RunStatistics:
             "skipped": dict(self.skip_reasons),
             "cost_usd": self.cost,
             "measures": {
-                name: {f"p{percent}" if percent < 100 else "max": values.percentile(percent) for percent in PERCENTILES}
+                name: dict(zip(PERCENTILE_NAMES, map(values.percentile, PERCENTILES), strict=True))
                 for name, values in self.distributions.items()
                 if len(values)
             },

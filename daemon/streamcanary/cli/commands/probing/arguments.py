@@ -65,8 +65,8 @@ def _add_series_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="TEXT",
         help="Exit code 1 unless each canary meets this: MEASURE PERCENTILE <= LIMIT, such as 'first_token p95 <= 2s', "
-        "of first_token, duration, max_gap or tokens_per_second; or 'errors <= 5%%', which allows single failures, or "
-        "'first_attempts <= 10%%', before retries. Repeatable.",
+        "of first_token, duration, max_gap or tokens_per_second: so many runs are as good or better; or "
+        "'errors <= 5%%', which allows single failures, or 'first_attempts <= 10%%', before retries. Repeatable.",
     )
 
 

@@ -22,13 +22,14 @@ FAIL_ON: Final = {
 _UNMEASURED = frozenset({OutcomeKind.INTERNAL_ERROR, OutcomeKind.SKIPPED})
 _ERRORS = {"errors": "error_rate", "first_attempts": "first_attempt_error_rate"}
 _REQUIREMENT = re.compile(r"\s*(\w{1,30})\s*(?:(p\d{1,2}(?:\.\d)?|max|min)\s*)?(<=|>=)\s*([\w.%]{1,20})\s*", re.ASCII)
-_EXPECTED = "write for example 'first_token p95 <= 2s', 'tokens_per_second p50 >= 20' or 'errors <= 5%'"
+_EXPECTED = "write for example 'first_token p95 <= 2s', 'tokens_per_second p95 >= 20' or 'errors <= 5%'"
 
 
 class Requirement(Struct, frozen=True):
     """A limit of a measure, at a percentile; of the error rates without one.
 
-    ``percent`` is from 0 to 100. ``limit`` is in the unit of the measure: seconds, tokens a second, or a fraction.
+    ``percent`` is from 0 to 100: so many of the runs are as good or better. ``limit`` is in the unit of the measure:
+    seconds, tokens a second, or a fraction.
     """
 
     text: str
@@ -74,7 +75,8 @@ def parse_requirement(text: str) -> Requirement:
         raise ValueError(f"unknown measure {measure}; there are {', '.join((*_ERRORS, *MEASURES))}")
     if percentile is None:
         raise ValueError(f"{measure} needs a percentile: '{measure} p95 {comparison} {number}'")
-    percent = {"max": 100.0, "min": 0.0}.get(percentile)
+    worst, best = ("max", "min") if MEASURES[measure].is_time else ("min", "max")
+    percent = {worst: 100.0, best: 0.0}.get(percentile)
     return Requirement(
         text.strip(),
         measure,

@@ -7,14 +7,13 @@ from msgspec import Struct
 
 from streamcanary.cli.markdown import escape_markdown, markdown_table
 from streamcanary.cli.measurements.distribution import Distribution, bar
-from streamcanary.cli.measurements.run_statistics import MEASURES, PERCENTILES, RunStatistics
+from streamcanary.cli.measurements.run_statistics import MEASURES, PERCENTILE_NAMES, PERCENTILES, RunStatistics
 from streamcanary.cli.table import format_table
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.fault_words import fault_words
 from streamcanary.model.outcome import OutcomeKind
 
 _HISTOGRAM_OF = ("first_token", "duration")
-_PERCENTILE_NAMES = tuple("max" if percent == 100 else f"p{percent}" for percent in PERCENTILES)
 
 
 class ProbedCanary(Struct, frozen=True):
@@ -34,7 +33,7 @@ def text_lines(canary: ProbedCanary, note: str) -> Iterator[str]:
     yield f"  {_summary(statistics)}"
     if rows := [*_percentile_rows(statistics, MEASURES)]:
         yield ""
-        yield from (f"  {line}" for line in format_table([("", *_PERCENTILE_NAMES), *rows]))
+        yield from (f"  {line}" for line in format_table([("", *PERCENTILE_NAMES), *rows]))
     for name in _HISTOGRAM_OF:
         if len(values := statistics.distributions[name]) > 1:
             yield ""
@@ -65,7 +64,7 @@ def markdown_lines(canaries: Sequence[ProbedCanary], note: str) -> Iterator[str]
             yield from (f"- **{escape_markdown(text)}**" for text in canary.violations)
         if rows := [*_percentile_rows(statistics, MEASURES)]:
             yield ""
-            yield from markdown_table(("", *_PERCENTILE_NAMES), rows)
+            yield from markdown_table(("", *PERCENTILE_NAMES), rows)
         if statistics.faults:
             yield ""
             yield from markdown_table(("Fault", "Blame", "Runs"), _fault_rows(statistics))
