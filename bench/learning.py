@@ -19,7 +19,7 @@ from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.service.baseline_learner import BaselineLearner
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.rollup import QUARTER_DAY, period_start
+from streamcanary.model.statistics.rollup import QUARTER_DAY, period_start
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 

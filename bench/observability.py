@@ -19,7 +19,7 @@ from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.telemetry.config import TelemetryConfig
 from streamcanary.telemetry.providers import Telemetry

@@ -21,7 +21,7 @@ from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from streamcanary.model.rollup import period_start
+from streamcanary.model.statistics.rollup import period_start
 from streamcanary.store import history, rollups
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store

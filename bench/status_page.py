@@ -21,7 +21,7 @@ import httpx2
 from bench.fleet_history import CANARIES, EVERY, commit_runs, fill_rollups, name_of
 from bench.table import Row
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.rollup import period_start
+from streamcanary.model.statistics.rollup import period_start
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 

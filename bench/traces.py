@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from bench.table import Row
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.run_trace import RunSummary, RunTrace, TraceSpan
 from streamcanary.simulator import Simulator, Timings

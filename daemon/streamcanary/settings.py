@@ -13,14 +13,14 @@ from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.lint.ineffective_rules import CanaryLimits, IneffectiveRule, ineffective_rules
 from streamcanary.alerting.lint.routing import routing_issues
 from streamcanary.alerting.service.heartbeat import HeartbeatConfig
-from streamcanary.canary import azure_identity
-from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.config_warnings import canary_warnings
 from streamcanary.canary.fleet import FleetConfig, fleet_config_errors, scale_intervals
 from streamcanary.canary.spec import CanarySpec, Slo
 from streamcanary.canary.spend.budget import BudgetConfig
 from streamcanary.canary.spend.guard import budget_config_errors
-from streamcanary.canary.targets import Target, with_default_types
+from streamcanary.canary.targets import azure_identity
+from streamcanary.canary.targets.azure_target import AzureTarget
+from streamcanary.canary.targets.target_types import Target, with_default_types
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.settings_sources.document import Document, read_content_hash

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from streamcanary.alerting.engine.inputs import RunFinished, Started, StateReceiverReported, StoreFailed, Tick
 from streamcanary.alerting.notify.delivery.result import Accepted, Refused
 from streamcanary.model.canary import Canary
-from streamcanary.model.cron import Cron
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
+from streamcanary.model.schedules.cron import Cron
 from support.alerting.builders import (
     CHAT,
     NOON,

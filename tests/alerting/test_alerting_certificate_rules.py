@@ -11,7 +11,7 @@ from streamcanary.alerting.forecast.rule_forecasts import detector_warnings, rul
 from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome
 from streamcanary.simulator import Simulator

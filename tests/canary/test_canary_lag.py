@@ -12,7 +12,7 @@ import pytest
 from streamcanary.canary.loop_lag_report import LoopLagReport
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.events import ContentDelta, Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary

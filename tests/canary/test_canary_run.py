@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from streamcanary import __version__
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.events import ContentDelta, Event
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock

@@ -8,7 +8,7 @@ import pytest
 from streamcanary.canary import runners as module
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind

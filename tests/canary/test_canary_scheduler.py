@@ -15,8 +15,8 @@ from streamcanary.canary.scheduler import BudgetGuard, Scheduler
 from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, first_runs, phase_offset
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.cron import Cron
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
+from streamcanary.model.schedules.cron import Cron
 from support.telemetry.in_memory import RecordedTelemetry
 
 CLOCK = SystemClock()

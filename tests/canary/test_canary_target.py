@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 
 SCHEME = "must start with http:// or https://, such as https://api.openai.com/v1"
 HOST = "has no host; write it like https://api.openai.com/v1"

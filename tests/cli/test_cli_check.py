@@ -10,7 +10,7 @@ import pytest
 
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.cli.commands.configuration.check import main
 from streamcanary.cli.metric_series_estimate import estimate_series, max_series
 from streamcanary.model.clock import SystemClock

@@ -7,7 +7,7 @@ from tools.docs.product import names
 
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator
 from streamcanary.simulator.timings import Timings

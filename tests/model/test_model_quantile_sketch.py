@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from streamcanary.model.quantile_sketch import (
+from streamcanary.model.statistics.quantile_sketch import (
     MAX_VALUE,
     QuantileSketch,
     add_value,

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from streamcanary.model.canary import Canary
-from streamcanary.model.cron import MAX_POINTS, Cron
-from streamcanary.model.schedule import Every
+from streamcanary.model.schedules.cron import MAX_POINTS, Cron
+from streamcanary.model.schedules.schedule import Every
 
 BERLIN = "Europe/Berlin"
 

@@ -7,7 +7,7 @@ import pytest
 
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import OutcomeKind
-from streamcanary.model.rollup import HOUR, RunCounts
+from streamcanary.model.statistics.rollup import HOUR, RunCounts
 from streamcanary.store import history, rollups
 from streamcanary.store.sqlite import schema_6_rollups
 from streamcanary.store.sqlite.migrations import migrate

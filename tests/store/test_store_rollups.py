@@ -12,8 +12,8 @@ import pytest
 
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed, Usage
-from streamcanary.model.quantile_sketch import quantile
-from streamcanary.model.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts
+from streamcanary.model.statistics.quantile_sketch import quantile
+from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts
 from streamcanary.store import history, rollups
 from streamcanary.store.database import Store
 from streamcanary.store.recorded_runs import RunsUnreadable, read_recorded_rollups, sum_recorded_counts

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from streamcanary.canary.preflight import diagnose
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
 from streamcanary.model.faults import FaultKind

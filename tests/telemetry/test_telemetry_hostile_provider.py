@@ -8,7 +8,7 @@ from pytest import MonkeyPatch
 
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.cli.metric_series_estimate import max_series
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import OutcomeKind

@@ -21,7 +21,7 @@ from streamcanary import BreakerPolicy, RetryPolicy
 from streamcanary.canary.run import CanaryRunner
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.events import ContentDelta, Event
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from streamcanary import AsyncStreamClient, NonStreaming, RetryPolicy, StreamFailed
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.events import ContentDelta
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind

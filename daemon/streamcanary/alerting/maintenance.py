@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from streamcanary.model.alerts.matcher import Matchers
 from streamcanary.model.config_types.duration import PositiveDuration
-from streamcanary.model.cron import Cron, check_expression, check_timezone
+from streamcanary.model.schedules.cron import Cron, check_expression, check_timezone
 
 
 class Maintenance(BaseModel):

@@ -13,7 +13,7 @@ from streamcanary.alerting.lint.matchers import suggest_label
 from streamcanary.alerting.rules import CANARY_SCOPE, Rule
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
-from streamcanary.model.schedule import Pooled, SampleSchedule
+from streamcanary.model.schedules.schedule import Pooled, SampleSchedule
 
 ALL: Final = "all"
 """The scope that pools all canaries of a rule."""

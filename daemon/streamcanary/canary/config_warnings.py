@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.azure_target import AzureTarget
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.config_types.config_issue import ConfigIssue
 
 MIN_REASONING_TOKENS: Final = 1_000

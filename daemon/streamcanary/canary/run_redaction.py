@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for

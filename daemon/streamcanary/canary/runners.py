@@ -12,12 +12,12 @@ from typing import NamedTuple, Protocol, Self
 from openai import AsyncOpenAI
 
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.openai_client import open_client
 from streamcanary.canary.run import MAX_OVERTIME, CanaryRunner
 from streamcanary.canary.run_redaction import RunRedactor, targets_of
 from streamcanary.canary.spec import CanarySpec, FallbackSpec
 from streamcanary.canary.spend.guard import Prices, SpendGuard
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.openai_client import open_client
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.client.async_client import AsyncStreamClient
 from streamcanary.client.fallbacks import Fallback, NonStreaming, Route
 from streamcanary.client.retry_budget import RetryBudget

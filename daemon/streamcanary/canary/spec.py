@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.canary.answer_checks.expectation import Expectation
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.measurement import MIN_SPEED_TOKENS
 from streamcanary.client.retry_policy import RetryPolicy
@@ -17,8 +17,8 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration, format_duration, parse_duration
 from streamcanary.model.config_types.label import LabelName
-from streamcanary.model.cron import Cron, check_expression, check_timezone
-from streamcanary.model.schedule import Every, Schedule
+from streamcanary.model.schedules.cron import Cron, check_expression, check_timezone
+from streamcanary.model.schedules.schedule import Every, Schedule
 from streamcanary.transport.connections import ConnectionMode
 
 DEFAULT_EVERY: Final = 60.0

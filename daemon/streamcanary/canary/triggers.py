@@ -9,7 +9,7 @@ from apscheduler.triggers.base import BaseTrigger
 from msgspec import Struct
 
 from streamcanary.model.canary import Canary
-from streamcanary.model.cron import Cron
+from streamcanary.model.schedules.cron import Cron
 
 MAX_STAGGER: Final = 0.25
 """Seconds between the first runs of two canaries after a start, unless their phase or the budget says otherwise."""

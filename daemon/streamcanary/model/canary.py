@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from streamcanary.model.cron import Cron
-from streamcanary.model.schedule import Every, Schedule
+from streamcanary.model.schedules.cron import Cron
+from streamcanary.model.schedules.schedule import Every, Schedule
 
 
 class Canary(Struct, frozen=True, kw_only=True):

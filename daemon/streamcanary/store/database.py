@@ -11,8 +11,8 @@ from typing import Self, TypeVar
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.rollup import Rollup, RunCounts
 from streamcanary.model.spend import Spend
+from streamcanary.model.statistics.rollup import Rollup, RunCounts
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
 from streamcanary.store import alert_history, alert_rows, history, rollups, spend
 from streamcanary.store.config import StoreConfig

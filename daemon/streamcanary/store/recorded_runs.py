@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.rollup import Rollup
+from streamcanary.model.statistics.rollup import Rollup
 from streamcanary.model.status.alert_history import PastIncident
 from streamcanary.store import rollups
 from streamcanary.store.alert_history import MAX_PAGE, read_page

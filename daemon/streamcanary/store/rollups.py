@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.rollup import (
+from streamcanary.model.statistics.rollup import (
     DETAILS_DECODER,
     DETAILS_ENCODER,
     HOUR,

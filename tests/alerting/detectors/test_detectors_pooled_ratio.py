@@ -8,7 +8,7 @@ import pytest
 from streamcanary.alerting.detectors import Ratio, SampleStream
 from streamcanary.alerting.detectors.ratio import RingRatio
 from streamcanary.alerting.forecast import forecast_detector
-from streamcanary.model.schedule import Every, Pooled
+from streamcanary.model.schedules.schedule import Every, Pooled
 from support.alerting.builders import NOON
 
 MANY = SampleStream("all canaries", Pooled(0.1, 300))

@@ -3,7 +3,7 @@
 import pytest
 
 from streamcanary.alerting.detectors import SampleStream, Shift
-from streamcanary.model.schedule import Every
+from streamcanary.model.schedules.schedule import Every
 
 TIGHT = tuple(0.6 + 0.022 * number for number in range(20))
 """Quantiles relative to the limit: nine of ten values are within a factor of two of it."""

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from streamcanary.alerting.detectors import SampleStream, Spike
 from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire
 from streamcanary.model.canary import Canary
-from streamcanary.model.schedule import Every, Pooled
+from streamcanary.model.schedules.schedule import Every, Pooled
 from support.alerting.builders import alerts
 
 YEAR = 365 * 86400.0

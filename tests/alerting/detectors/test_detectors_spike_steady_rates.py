@@ -6,7 +6,7 @@ from statistics import median
 import pytest
 
 from streamcanary.alerting.detectors import Cusum, SampleStream, Spike
-from streamcanary.model.schedule import Every, Pooled, SampleSchedule
+from streamcanary.model.schedules.schedule import Every, Pooled, SampleSchedule
 
 DAY = 86400.0
 PERCENTAGES = [*range(0, 101, 5), 6, 7, 8, 12]

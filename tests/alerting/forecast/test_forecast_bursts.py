@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from streamcanary.alerting.detectors import Detector, SampleStream, Spike
 from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire
 from streamcanary.alerting.forecast import ERROR_RATES, MONTH_SECONDS, STEADY_RATES, Forecast, forecast_detector
-from streamcanary.model.schedule import Every, Pooled, SampleSchedule
+from streamcanary.model.schedules.schedule import Every, Pooled, SampleSchedule
 
 DETECTOR: TypeAdapter[Any] = TypeAdapter(Detector)
 CLOSE = pytest.approx

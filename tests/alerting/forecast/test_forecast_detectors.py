@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from streamcanary.alerting.detectors import Detector, SampleStream
 from streamcanary.alerting.forecast import ERROR_RATES, MONTH_SECONDS, Forecast, forecast_detector
-from streamcanary.model.cron import Cron
-from streamcanary.model.schedule import Every
+from streamcanary.model.schedules.cron import Cron
+from streamcanary.model.schedules.schedule import Every
 from support.alerting.builders import CHAT, NOON
 
 DETECTOR: TypeAdapter[Any] = TypeAdapter(Detector)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from streamcanary.alerting.detectors import Detector, SampleStream
 from streamcanary.alerting.forecast import STEADY_RATES, forecast_detector
-from streamcanary.model.schedule import Every, Pooled, SampleSchedule
+from streamcanary.model.schedules.schedule import Every, Pooled, SampleSchedule
 
 DETECTOR: TypeAdapter[Any] = TypeAdapter(Detector)
 DAY = 86400.0

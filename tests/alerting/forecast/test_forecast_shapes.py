@@ -22,7 +22,7 @@ from streamcanary.alerting.forecast.shapes.sample_path import SamplePath
 from streamcanary.alerting.forecast.shapes.shape import HORIZON
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
-from streamcanary.model.cron import Cron
+from streamcanary.model.schedules.cron import Cron
 from support.alerting.builders import CHAT, NOON
 
 EIGHT = [structs.replace(CHAT, name=f"c{number}", model=f"m{number}") for number in range(8)]

@@ -14,7 +14,7 @@ from streamcanary.alerting.learning.base_rate import (
 )
 from streamcanary.alerting.learning.baseline import PRIOR_AUTOCORRELATION, LearnedRate, round_up
 from streamcanary.alerting.learning.failure_series import FailureSeries
-from streamcanary.model.schedule import Every
+from streamcanary.model.schedules.schedule import Every
 from support.alerting.histories import bursty_samples
 
 WEEK = 20_160  # runs, one each 30 s

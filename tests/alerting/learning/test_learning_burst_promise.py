@@ -13,7 +13,7 @@ from streamcanary.alerting.detectors.cusum_run_length import bad_probabilities, 
 from streamcanary.alerting.learning.base_rate import estimate_base_rate
 from streamcanary.alerting.learning.failure_series import FailureSeries
 from streamcanary.alerting.learning.history import learning_cusum
-from streamcanary.model.schedule import Every, Pooled
+from streamcanary.model.schedules.schedule import Every, Pooled
 from support.alerting.histories import bursty_samples
 
 WEEK = 20_160  # runs, one each 30 s

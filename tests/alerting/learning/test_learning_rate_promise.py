@@ -11,7 +11,7 @@ from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire
 from streamcanary.alerting.learning.base_rate import estimate_base_rate
 from streamcanary.alerting.learning.failure_series import FailureSeries
 from streamcanary.alerting.learning.history import learning_cusum
-from streamcanary.model.schedule import Every
+from streamcanary.model.schedules.schedule import Every
 from support.alerting.histories import bursty_samples
 
 RATE = 0.02

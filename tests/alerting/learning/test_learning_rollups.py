@@ -16,7 +16,7 @@ from streamcanary.alerting.learning.rollup_samples import Block
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed
-from streamcanary.model.rollup import QUARTER_DAY
+from streamcanary.model.statistics.rollup import QUARTER_DAY
 from support.alerting.builders import CHAT, NOON, a_run, alerts
 from support.alerting.histories import DAY, answer_times, bursty_samples
 from support.alerting.rollups import learn_from_rollups

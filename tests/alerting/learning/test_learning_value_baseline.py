@@ -5,7 +5,7 @@ import pytest
 from streamcanary.alerting.detectors import SampleStream, Spike
 from streamcanary.alerting.learning.baseline import LearnedValues, fraction_above, season_of
 from streamcanary.alerting.learning.value_baseline import SmallestChange, ValueSeries, estimate_values
-from streamcanary.model.schedule import Every
+from streamcanary.model.schedules.schedule import Every
 from support.alerting.histories import DAY, answer_times
 
 USUAL_LIMIT = 0.5 * 2.7183 ** (0.3 * 1.2816)  # the 90 % quantile of the synthetic answers

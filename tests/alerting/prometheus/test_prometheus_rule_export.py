@@ -8,8 +8,8 @@ from streamcanary.alerting.prometheus import promql
 from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.model import names, prometheus_names
 from streamcanary.model.canary import Canary
-from streamcanary.model.cron import Cron
 from streamcanary.model.faults import Blame
+from streamcanary.model.schedules.cron import Cron
 from support.alerting.builders import CHAT, alerts, webhook_config
 
 RATIO = {"type": "ratio", "over": "5m", "threshold": "50%", "min_samples": 5}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.canary.azure_identity import AccessTokens, TokenRefused, TokenUnavailable, credential_fetcher
-from streamcanary.canary.azure_target import AzureTarget
+from streamcanary.canary.targets.azure_identity import AccessTokens, TokenRefused, TokenUnavailable, credential_fetcher
+from streamcanary.canary.targets.azure_target import AzureTarget
 
 TENANT = "00000000-0000-0000-0000-000000000001"
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.canary.azure_identity import (
+from streamcanary.canary.run_redaction import TargetSecrets
+from streamcanary.canary.targets.azure_identity import (
     AccessToken,
     AccessTokens,
     TokenRefused,
@@ -14,8 +15,7 @@ from streamcanary.canary.azure_identity import (
     credential_fetcher,
     explain_identity_error,
 )
-from streamcanary.canary.azure_target import AzureTarget
-from streamcanary.canary.run_redaction import TargetSecrets
+from streamcanary.canary.targets.azure_target import AzureTarget
 from support.servers.certificates import LOOPBACK, server_tls_context
 from support.servers.tcp import ConnectProxy, TcpServer, http_response
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from streamcanary.canary import azure_target
-from streamcanary.canary.azure_identity import AccessToken, TokenRefused, TokenUnavailable
-from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.preflight import diagnose
+from streamcanary.canary.targets import azure_target
+from streamcanary.canary.targets.azure_identity import AccessToken, TokenRefused, TokenUnavailable
+from streamcanary.canary.targets.azure_target import AzureTarget
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
 from streamcanary.model.faults import FaultKind

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from streamcanary.canary import azure_target
-from streamcanary.canary.azure_identity import AccessToken, TokenRefused, TokenUnavailable
-from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.targets import azure_target
+from streamcanary.canary.targets.azure_identity import AccessToken, TokenRefused, TokenUnavailable
+from streamcanary.canary.targets.azure_target import AzureTarget
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import Blame, FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind

@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary import settings
-from streamcanary.canary import azure_identity
-from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.spend.prices import Price
+from streamcanary.canary.targets import azure_identity
+from streamcanary.canary.targets.azure_target import AzureTarget
 from streamcanary.settings import ConfigInvalid, load
 
 ENDPOINT = "https://contoso.openai.azure.com"

@@ -12,7 +12,7 @@ from streamcanary.canary.drift.model_watch import ModelWatch
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Retirement

@@ -6,7 +6,7 @@ from typing import Any
 
 from streamcanary.canary.preflight.diagnostics import MAX_CONCURRENT, FailureDiagnostics
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Outcome, OutcomeKind

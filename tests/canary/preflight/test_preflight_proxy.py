@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from streamcanary.canary.preflight import diagnose
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.model.config_types.secret import Secret

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streamcanary.canary.preflight import diagnose
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.diagnosis import Certificate, Diagnosis, StepName, StepState
 from streamcanary.model.faults import FaultKind

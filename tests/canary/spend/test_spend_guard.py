@@ -13,7 +13,7 @@ from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend import guard as module
 from streamcanary.canary.spend.budget import BudgetConfig, utc_day
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 from streamcanary.model.spend import Spend

@@ -10,7 +10,7 @@ from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.budget import BudgetConfig
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import BudgetState, OutcomeKind, Usage
 from streamcanary.model.spend import Spend

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary.canary.spend.prices import FREE, Price
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 
 
 def target(**values: Any) -> TargetSpec:
@@ -50,7 +50,7 @@ def test_the_price_table_is_loaded_only_for_a_lookup() -> None:
     """A configured price does not load the table of list prices."""
     program = (
         "import sys\n"
-        "from streamcanary.canary.target import TargetSpec\n"
+        "from streamcanary.canary.targets.target import TargetSpec\n"
         "TargetSpec(api_key='sk-x', price='free').price_of('m')\n"
         "print('genai_prices' in sys.modules)\n"
         "TargetSpec(api_key='sk-x').price_of('m')\n"

@@ -5,7 +5,7 @@ from typing import Any
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.budget import BudgetConfig, BudgetLimiter, ExpectedCost
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetState
 from streamcanary.model.spend import Spend

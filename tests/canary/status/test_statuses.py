@@ -13,10 +13,10 @@ from streamcanary.canary.status.statuses import CanaryStatuses
 from streamcanary.model.alerts.incident import Evidence, Incident, MemberCounts
 from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot
 from streamcanary.model.canary import Canary
-from streamcanary.model.cron import Cron
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.rate_limit import Quota, RateLimits
+from streamcanary.model.schedules.cron import Cron
 from streamcanary.model.status.canary_status import CanaryState, CanaryStatus
 from streamcanary.store.database import Store
 from support.clock import ManualClock

@@ -10,7 +10,7 @@ from streamcanary.alerting.learning.history import History
 from streamcanary.alerting.learning.rollup_history import RollupHistory, names_of
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.rollup import Rollup
+from streamcanary.model.statistics.rollup import Rollup
 from streamcanary.store import rollups
 from streamcanary.store.sqlite.migrations import migrate
 from support.alerting.builders import NOON, alerts

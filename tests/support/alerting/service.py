@@ -11,7 +11,7 @@ from streamcanary.alerting.service.write_buffer import AlertStore
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.rollup import Rollup
+from streamcanary.model.statistics.rollup import Rollup
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
-from streamcanary.model.schedule import SampleSchedule
+from streamcanary.model.schedules.schedule import SampleSchedule
 
 State = TypeVar("State")
 

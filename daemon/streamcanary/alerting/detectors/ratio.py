@@ -25,7 +25,7 @@ from streamcanary.alerting.detectors.ring import Ring
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import Duration, format_duration, parse_duration
 from streamcanary.model.config_types.fraction import Fraction, format_fraction, min_count
-from streamcanary.model.schedule import Pooled
+from streamcanary.model.schedules.schedule import Pooled
 
 MAX_SAMPLES = 1000
 """The maximum number of samples in a window; the oldest are dropped first."""

@@ -18,7 +18,7 @@ from streamcanary.alerting.scope import ScopeValue
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.rollup import Rollup
+from streamcanary.model.statistics.rollup import Rollup
 
 MAX_ROLLUP_CANARIES: Final = 200
 """Canaries whose rollups ``check`` reads, at most: more would take seconds. A running daemon learns of them all."""

@@ -12,7 +12,7 @@ from streamcanary.alerting.rules import Rule
 from streamcanary.alerting.scope import ScopeValue, scope_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
-from streamcanary.model.schedule import Pooled, SampleSchedule
+from streamcanary.model.schedules.schedule import Pooled, SampleSchedule
 
 
 class RuleForecast(NamedTuple):

@@ -26,9 +26,15 @@ from streamcanary.alerting.learning.value_baseline import (
     SmallestChange,
     seasonal_limits,
 )
-from streamcanary.model.answer_values import AnswerValue
-from streamcanary.model.quantile_sketch import QuantileSketch, count_above, merge_sketch, quantiles, value_count
-from streamcanary.model.rollup import HOUR, QUARTER_DAY, Rollup
+from streamcanary.model.statistics.answer_values import AnswerValue
+from streamcanary.model.statistics.quantile_sketch import (
+    QuantileSketch,
+    count_above,
+    merge_sketch,
+    quantiles,
+    value_count,
+)
+from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, Rollup
 
 _MAX_POOLED_BLOCKS = 4_000  # whose quantiles are kept for several canaries together, and one of each canary at least
 _LEVELS: Final = [(number + 0.5) / QUANTILES for number in range(QUANTILES)]

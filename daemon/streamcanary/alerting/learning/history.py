@@ -15,9 +15,9 @@ from streamcanary.alerting.learning.failure_series import FailureSeries
 from streamcanary.alerting.learning.value_baseline import MIN_SPAN, SmallestChange, ValueSeries, estimate_values
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
-from streamcanary.model.answer_values import is_distorted
 from streamcanary.model.canary import Canary, recorded_names
 from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.statistics.answer_values import is_distorted
 
 MAX_RUNS: Final = 200_000
 """The latest recorded runs from which is learned, at most: as many as the store keeps of those that succeeded."""

@@ -22,7 +22,7 @@ from streamcanary.alerting.learning.block_values import (
 from streamcanary.alerting.learning.history import History, smallest_change
 from streamcanary.alerting.learning.rollup_samples import Block, block_of, value_name
 from streamcanary.model.canary import Canary, recorded_names
-from streamcanary.model.rollup import Rollup
+from streamcanary.model.statistics.rollup import Rollup
 
 LEARNED_PERIOD: Final = 8 * 86400.0
 """Seconds of rollups from which is learned: a week, and a day so that each quarter of the day has seven."""

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
-from streamcanary.model.answer_values import AnswerValue
 from streamcanary.model.faults import CALLER_FAULTS, FAULT_PROPERTIES, Blame, FaultKind
-from streamcanary.model.quantile_sketch import count_above, value_count
-from streamcanary.model.rollup import UNKNOWN_FAULT, Rollup
+from streamcanary.model.statistics.answer_values import AnswerValue
+from streamcanary.model.statistics.quantile_sketch import count_above, value_count
+from streamcanary.model.statistics.rollup import UNKNOWN_FAULT, Rollup
 
 
 class Block(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from streamcanary.model.alerts.row_change import AlertTable, RowChange, StateTable
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.rollup import Rollup
+from streamcanary.model.statistics.rollup import Rollup
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
 from streamcanary.store.errors import StoreFailing, StoreLost
 

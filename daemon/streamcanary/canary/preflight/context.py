@@ -7,7 +7,7 @@ from typing import NamedTuple
 import httpx2
 
 from streamcanary.canary.run_redaction import TargetSecrets
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.clock import Clock
 from streamcanary.model.diagnosis import Certificate
 from streamcanary.model.redaction.redactor import Redactor, redactor_for

@@ -4,10 +4,10 @@ import re
 
 import httpx2
 
-from streamcanary.canary.azure_identity import TokenRefused, TokenUnavailable
-from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.preflight.context import DiagnosisContext
 from streamcanary.canary.preflight.step_result import StepResult, failed, ok, unknown
+from streamcanary.canary.targets.azure_identity import TokenRefused, TokenUnavailable
+from streamcanary.canary.targets.azure_target import AzureTarget
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.model.faults import FaultKind
 from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for

@@ -10,7 +10,7 @@ from typing import Self
 
 from streamcanary.canary.preflight import diagnose
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Blame
 from streamcanary.model.outcome import Outcome, OutcomeKind

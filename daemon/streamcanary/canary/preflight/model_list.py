@@ -11,12 +11,12 @@ import httpx2
 import msgspec
 from msgspec.structs import replace
 
-from streamcanary.canary.azure_target import AzureTarget
-from streamcanary.canary.openai_client import open_http_client
 from streamcanary.canary.preflight.context import DiagnosisContext
 from streamcanary.canary.preflight.credentials import is_unauthenticated
 from streamcanary.canary.preflight.step_result import StepResult, failed, ok, unknown
 from streamcanary.canary.preflight.tls import explain_tls_error, find_tls_alert
+from streamcanary.canary.targets.azure_target import AzureTarget
+from streamcanary.canary.targets.openai_client import open_http_client
 from streamcanary.client.core.fault_classification import classify_error_code, fault_from_exception, fault_from_status
 from streamcanary.client.core.fault_classification.error_details import parse_error_details
 from streamcanary.client.core.fault_classification.error_phrases import classify_phrase

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from streamcanary.canary.preflight import connection, credentials, model_list, tls
 from streamcanary.canary.preflight.context import DiagnosisContext
 from streamcanary.canary.preflight.step_result import StepResult, skipped, unknown
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.clock import Clock
 from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
 

@@ -12,7 +12,7 @@ from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.budget import BudgetConfig, BudgetLimiter, ExpectedCost, budget_days, utc_day
 from streamcanary.canary.spend.prices import Price
 from streamcanary.canary.spend.usage import estimate_tokens
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.config_issue import ConfigIssue

@@ -7,8 +7,8 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
-from streamcanary.model.quantile_sketch import QuantileSketch, quantile
-from streamcanary.model.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts, period_start
+from streamcanary.model.statistics.quantile_sketch import QuantileSketch, quantile
+from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts, period_start
 from streamcanary.model.status.canary_status import HOURS, FaultCount, Percentiles, PeriodStatistics
 
 _DAY = 86_400

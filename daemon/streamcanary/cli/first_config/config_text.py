@@ -88,7 +88,7 @@ def looks_like_key(answer: str) -> bool:
 def config_text(answers: Answers, file: str) -> str:
     """Return the text of the configuration; ``file`` is its path in the comment."""
     from streamcanary.canary.config_warnings import is_litellm, is_reasoning_model
-    from streamcanary.canary.target import TargetSpec
+    from streamcanary.canary.targets.target import TargetSpec
 
     endpoint, receiver = answers.endpoint, answers.receiver
     target = TargetSpec.model_validate(

@@ -146,7 +146,7 @@ def _validated(base_url: str) -> str:
     """Return the base URL as a target has it."""
     from pydantic import ValidationError
 
-    from streamcanary.canary.target import TargetSpec
+    from streamcanary.canary.targets.target import TargetSpec
 
     if not base_url.isprintable():
         raise AnswerError("must not contain control characters")

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.rollup import DETAILS_ENCODER, HOUR, RunCounts, RunDetails, period_start
+from streamcanary.model.statistics.rollup import DETAILS_ENCODER, HOUR, RunCounts, RunDetails, period_start
 
 _TABLES: Final = (
     """

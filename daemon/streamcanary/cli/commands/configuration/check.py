@@ -42,8 +42,8 @@ from streamcanary.cli.table import format_table
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction, parse_fraction
-from streamcanary.model.cron import Cron
 from streamcanary.model.faults import Blame
+from streamcanary.model.schedules.cron import Cron
 from streamcanary.settings import Settings
 from streamcanary.transport.file_descriptors import highest_limit, limit_warning
 

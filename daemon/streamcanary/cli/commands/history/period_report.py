@@ -6,8 +6,8 @@ from typing import Final
 from msgspec import Struct
 
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
-from streamcanary.model.quantile_sketch import QuantileSketch, quantile, value_count
-from streamcanary.model.rollup import Rollup, RunCounts, RunDetails
+from streamcanary.model.statistics.quantile_sketch import QuantileSketch, quantile, value_count
+from streamcanary.model.statistics.rollup import Rollup, RunCounts, RunDetails
 from streamcanary.model.status.alert_history import PastIncident
 
 DAY: Final = 86400

@@ -12,7 +12,7 @@ from streamcanary.cli.commands.history.period_report import PeriodReport, canary
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.moment import parse_moment
-from streamcanary.model.rollup import HOUR, QUARTER_DAY, RunCounts, period_start
+from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, RunCounts, period_start
 from streamcanary.store.recorded_runs import (
     RunsUnreadable,
     read_alert_history,

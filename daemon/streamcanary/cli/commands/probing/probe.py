@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from streamcanary.canary.runners import CanaryRunners
     from streamcanary.canary.spec import CanarySpec
     from streamcanary.canary.spend.budget import BudgetConfig
-    from streamcanary.canary.target import BaseTarget
+    from streamcanary.canary.targets.target import BaseTarget
     from streamcanary.cli.commands.probing.requirements import Requirement
     from streamcanary.cli.commands.probing.series import SeriesEnd
     from streamcanary.cli.commands.probing.series_report import ProbedCanary
@@ -116,7 +116,7 @@ def _from_options(arguments: argparse.Namespace) -> _Probe:
 
     from streamcanary.canary.spec import CanarySpec
     from streamcanary.canary.spend.budget import BudgetConfig
-    from streamcanary.canary.target import TargetSpec
+    from streamcanary.canary.targets.target import TargetSpec
 
     if arguments.canaries or not (arguments.base_url and arguments.model):
         raise UsageError("give either -c FILE, or --base-url URL and --model NAME")

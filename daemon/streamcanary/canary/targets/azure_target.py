@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.canary.azure_identity import AccessTokens, credential_fetcher
-from streamcanary.canary.target import BaseTarget, validate_base_url
+from streamcanary.canary.targets.azure_identity import AccessTokens, credential_fetcher
+from streamcanary.canary.targets.target import BaseTarget, validate_base_url
 from streamcanary.model.config_types.http_url import HTTP_URL_SCHEMA
 
 _DEPLOYMENT = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -68,7 +68,7 @@ class AzureTarget(BaseTarget):
     which has no versions. ``deployment`` answers the requests of all canaries of the target, whose ``model`` then only
     selects the list price; without it, the model of each canary is the name of its deployment. Exactly one of
     ``api_key``, ``api_key_file`` and ``identity`` is required. The other settings are those of
-    :class:`~streamcanary.canary.target.BaseTarget`.
+    :class:`~streamcanary.canary.targets.target.BaseTarget`.
     """
 
     type: Literal["azure"]

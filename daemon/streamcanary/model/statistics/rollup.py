@@ -5,10 +5,10 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct, field
 
-from streamcanary.model.answer_values import AnswerValue, usual_values
 from streamcanary.model.faults import CALLER_FAULTS
 from streamcanary.model.outcome import Outcome, OutcomeKind
-from streamcanary.model.quantile_sketch import QuantileSketch, add_value, merge_sketch
+from streamcanary.model.statistics.answer_values import AnswerValue, usual_values
+from streamcanary.model.statistics.quantile_sketch import QuantileSketch, add_value, merge_sketch
 
 HOUR: Final = 3600
 """Seconds of a period of the last days."""
@@ -81,8 +81,8 @@ class RunCounts(Struct):
 class RunDetails(Struct, kw_only=True, array_like=True):
     """More about the runs: the distributions of their values, and what failed how often.
 
-    Values are those of :func:`~streamcanary.model.answer_values.usual_values`. ``failures`` are those of the primary
-    and ``first_failures`` those of first attempts, by kind of fault; who can fix it follows from the kind.
+    Values are those of :func:`~streamcanary.model.statistics.answer_values.usual_values`. ``failures`` are those of
+    the primary and ``first_failures`` those of first attempts, by kind of fault; who can fix it follows from the kind.
     ``repeats`` are failures of the primary directly after another one, also one in the period before;
     ``last_failed`` is whether the last run is one. ``first_repeats`` and ``first_last_failed`` are the same of first
     attempts. ``cost`` is in USD, of runs with a known price.

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from streamcanary.canary.azure_target import AzureTarget
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets.azure_target import AzureTarget
+from streamcanary.canary.targets.target import TargetSpec
 
 Target = Annotated[TargetSpec | AzureTarget, Field(discriminator="type")]
 """Any target."""

@@ -17,7 +17,7 @@ from streamcanary.model.redaction.redactor import scrub
 from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for
 
 if TYPE_CHECKING:
-    from streamcanary.canary.azure_target import AzureIdentity, AzureTarget
+    from streamcanary.canary.targets.azure_target import AzureIdentity, AzureTarget
 
 TIMEOUT: Final = 8.0
 """Seconds that a request waits for a token: shorter than the default timeouts of a canary."""

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from streamcanary.model.config_types.duration import format_duration
-from streamcanary.model.cron import Cron
+from streamcanary.model.schedules.cron import Cron
 
 
 class Every(Struct, frozen=True):

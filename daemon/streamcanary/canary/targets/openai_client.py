@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
-from streamcanary.canary.azure_target import AzureTarget
-from streamcanary.canary.target import BaseTarget
+from streamcanary.canary.targets.azure_target import AzureTarget
+from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.transport.connections import ConnectionMode, open_transport
 from streamcanary.transport.proxy import Proxy, proxy_for

@@ -1,0 +1,1 @@
+"""Targets: the types of endpoints that canaries call, and the clients and credentials for them."""

@@ -1,0 +1,1 @@
+"""When a canary is due."""

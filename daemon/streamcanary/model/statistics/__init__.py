@@ -1,0 +1,1 @@
+"""Runs summed up by period, with the distributions of their values."""
