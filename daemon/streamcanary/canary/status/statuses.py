@@ -24,10 +24,11 @@ _log = logging.getLogger(__name__)
 MAX_RUNS: Final = 120_000
 """Recent runs of all canaries in memory, at most."""
 
-PERIODS_INTERVAL: Final = 30.0
-"""Seconds between two reads of the periods, at least."""
+PERIODS_INTERVAL: Final = 5.0
+"""Seconds between two reads of the periods, at least: a page must not say 100 % while everything fails."""
 
-_MAX_LOAD = 0.02  # of the time in which periods are read
+_MAX_LOAD = 0.005  # of the time in which periods are read
+_MAX_PERIODS_INTERVAL = 60.0  # seconds, also where that is a larger part: only the first read takes so long
 _RECORDED_AFTER = 2.0  # seconds after a run in which it is usually recorded
 _ALERTS_INTERVAL = 1.0  # seconds between two reads of the status of alerting
 _MAX_STATE_RUNS = 2_880  # runs of a canary that are read to find when its state began: a day at 30 s
@@ -198,7 +199,7 @@ class CanaryStatuses:
             except StoreFailing as error:
                 self.load_error = str(error)
                 _log.debug("periods not loaded", extra={"error": str(error)})
-            least = (self._clock.monotonic() - began) / _MAX_LOAD
+            least = min((self._clock.monotonic() - began) / _MAX_LOAD, _MAX_PERIODS_INTERVAL)
             try:
                 async with asyncio.timeout(max(PERIODS_INTERVAL, least)):
                     await self._has_first_result.wait()
