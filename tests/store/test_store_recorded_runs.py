@@ -72,7 +72,7 @@ async def test_a_row_that_is_not_a_run_is_reported_and_skipped(tmp_path: Path) -
     ("content", "message"),
     [
         (None, "there is no database"),
-        (b"", "is a database of another program"),
+        (b"", "is empty: no daemon has used it"),
         (b"not a database, but long enough to look like one" * 100, "is not a valid database"),
     ],
     ids=["missing", "empty", "text"],

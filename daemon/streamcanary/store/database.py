@@ -219,18 +219,19 @@ class Store:
         return await self.read(lambda connection: history.last_runs_of(connection, canaries, limit))
 
     async def runs_of(
-        self, canary: str, *, before: int | None = None, limit: int = 50, kinds: Sequence[str] = ()
+        self, names: Sequence[str], *, before: int | None = None, limit: int = 50, kinds: Sequence[str] = ()
     ) -> tuple[list[Outcome], int | None]:
-        """Return up to ``limit`` runs of ``canary`` before the row ``before``, latest end first.
+        """Return up to ``limit`` runs of a canary before the row ``before``, latest end first.
 
-        The last ones if ``before`` is ``None``; only those of ``kinds``, if there are any. The second value is the row
-        before which there may be more runs, ``None`` if there are none.
+        ``names`` are those under which its runs are recorded: its own, and its former one. The last runs
+        if ``before`` is ``None``; only those of ``kinds``, if there are any. The second value is the row before which
+        there may be more runs, ``None`` if there are none.
 
         Raises:
             StoreFailing: as :meth:`read`.
         """
         return await self.read(
-            lambda connection: history.runs_of(connection, canary, before=before, limit=limit, kinds=kinds)
+            lambda connection: history.runs_of(connection, names, before=before, limit=limit, kinds=kinds)
         )
 
     async def find_run(self, run_id: str) -> Outcome | None:

@@ -87,21 +87,30 @@ def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, li
 
 
 def runs_of(
-    connection: sqlite3.Connection, canary: str, *, before: int | None, limit: int, kinds: Collection[str] = ()
+    connection: sqlite3.Connection,
+    names: Collection[str],
+    *,
+    before: int | None,
+    limit: int,
+    kinds: Collection[str] = (),
 ) -> tuple[list[Outcome], int | None]:
     """Return up to ``limit`` runs of a canary before the row ``before`` (``None``: the last ones), latest end first.
 
-    Only those of ``kinds``, if there are any. The second value is the row before which there may be more runs, ``None``
-    if there are none. Runs that cannot be decoded are left out.
+    ``names`` are those under which its runs are recorded. Only those of ``kinds``, if there are any. The second value
+    is the row before which there may be more runs, ``None`` if there are none. Runs that cannot be decoded are left
+    out.
 
     Raises:
         sqlite3.Error: if the runs cannot be read.
     """
     condition = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
-    rows = connection.execute(
-        f"SELECT {RUN_COLUMNS} FROM runs WHERE canary = ? AND id < ? {condition} ORDER BY id DESC LIMIT ?",  # noqa: S608 - fixed text
-        (MAX_RUN_BYTES, canary, 2**63 - 1 if before is None else before, *kinds, limit),
-    ).fetchall()
+    found: list[tuple[int, object, object]] = []
+    for name in names:  # one by one: for several names at once, SQLite would read and sort all their runs
+        found += connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE canary = ? AND id < ? {condition} ORDER BY id DESC LIMIT ?",  # noqa: S608 - fixed text
+            (MAX_RUN_BYTES, name, 2**63 - 1 if before is None else before, *kinds, limit),
+        )
+    rows = sorted(found, key=lambda row: row[0], reverse=True)[:limit]
     runs = (decode_run(*row[1:]) for row in rows)
     return [run for run in runs if isinstance(run, Outcome)], rows[-1][0] if len(rows) == limit else None
 
@@ -112,7 +121,7 @@ def last_runs_of(connection: sqlite3.Connection, canaries: Iterable[str], limit:
     Raises:
         sqlite3.Error: if the runs cannot be read.
     """
-    return {name: runs_of(connection, name, before=None, limit=limit)[0][::-1] for name in canaries}
+    return {name: runs_of(connection, [name], before=None, limit=limit)[0][::-1] for name in canaries}
 
 
 def find_run(connection: sqlite3.Connection, run_id: str) -> Outcome | None:

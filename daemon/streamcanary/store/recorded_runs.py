@@ -35,7 +35,7 @@ def read_runs(path: Path, *, limit: int | None = None) -> Iterator[Outcome | Unr
     transaction and held in memory.
 
     Raises:
-        RunsUnreadable: if the store is missing, of another program, too new, locked, or corrupt.
+        RunsUnreadable: if the store is missing, empty, of another program, too new, locked, or corrupt.
     """
     try:
         with closing(_open_database(path)) as connection:
@@ -150,6 +150,10 @@ def _open_database(path: Path) -> sqlite3.Connection:
         raise RunsUnreadable(f"there is no database {path}; give the file that store.path of the daemon names")
     if not path.is_file():
         raise RunsUnreadable(f"{path} is not a regular file; give the database that store.path of the daemon names")
+    if path.stat().st_size == 0:
+        raise RunsUnreadable(
+            f"{path} is empty: no daemon has used it as its store; give the file that store.path names"
+        )
     path = path.resolve()  # the write-ahead log is beside the file itself, not beside a link to it
     connection = open_read_only(path)
     try:

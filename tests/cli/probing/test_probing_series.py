@@ -144,14 +144,14 @@ async def test_a_file_that_cannot_be_written_is_known_before_a_run_costs_money(t
 
 
 async def test_a_terminal_shows_progress_and_ctrl_c_prints_what_was_measured(tmp_path: Path) -> None:
-    """The runs of one canary hang; after Ctrl-C the summary has those that had ended, and the cursor is back."""
+    """The runs of one canary hang; after Ctrl-C the summary has those that had ended; the cursor stays visible."""
     async with FakeProvider() as provider:
         file = config(tmp_path, provider)
         arguments = ("probe", "well", "hanging", "-c", file, "--repeat", 2, "--parallel", 2)
         async with Terminal(*map(str, arguments), rows=50) as terminal:
             await terminal.wait_for("2/4")
             await terminal.wait_for("0 failed, first token ")
-            assert not terminal.shows_cursor
+            assert terminal.shows_cursor
             terminal.resize(50, 40)
             terminal.send("\x03")
             assert 130 == await terminal.finish()
@@ -160,3 +160,19 @@ async def test_a_terminal_shows_progress_and_ctrl_c_prints_what_was_measured(tmp
     assert "2 ok; error rate 0%" in terminal.output
     assert "no run has ended" in terminal.output
     assert "Traceback" not in terminal.output
+
+
+async def test_ctrl_z_and_a_kill_leave_the_cursor_visible(tmp_path: Path) -> None:
+    """The progress bar never hides it: a process that is stopped or killed could not show it again."""
+    async with FakeProvider() as provider:
+        file = config(tmp_path, provider)
+        arguments = ("probe", "well", "hanging", "-c", file, "--repeat", 2, "--parallel", 2)
+        async with Terminal(*map(str, arguments), in_shell=True) as terminal:
+            await terminal.wait_for("2/4")
+            terminal.send("\x1a")
+            await terminal.wait_for("Stopped")
+            assert terminal.shows_cursor
+            terminal.send('kill -9 %1; while [ -n "$(jobs -s)" ]; do :; done; echo ended $?\n')
+            await terminal.wait_for("ended 0")
+            assert terminal.shows_cursor
+    assert "\x1b[?25l" not in terminal.output

@@ -39,12 +39,16 @@ class ScenarioCanaries:
     def find(self, name: str) -> CanaryStatus | None:
         return next((one for one in self.scenario.statuses if one.name == name), None)
 
+    def recorded_names(self, name: str) -> tuple[str, ...]:
+        return (name,)
+
     async def runs_of(
-        self, canary: str, *, before: int | None = None, limit: int = 50, kinds: Sequence[str] = ()
+        self, names: Sequence[str], *, before: int | None = None, limit: int = 50, kinds: Sequence[str] = ()
     ) -> tuple[list[Outcome], int | None]:
         """Return the recent runs as recorded ones; rows are numbered from the oldest."""
         if self.unavailable:
             raise StoreFailing(self.unavailable)
+        [canary] = names
         status = self.find(canary)
         runs = [make_outcome(canary, run) for run in (status.recent_runs if status else ())]
         end = len(runs) if before is None else min(before, len(runs))

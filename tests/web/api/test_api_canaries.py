@@ -191,3 +191,16 @@ async def test_every_endpoint_needs_the_token(tmp_path: Path, path: str) -> None
         assert (401, "send the token: Authorization: Bearer ...") == await problem(api, path)
         wrong = {"Authorization": "Bearer fedcba9876543210"}
         assert 401 == (await problem(api, path, headers=wrong))[0]
+
+
+async def test_runs_under_the_former_name_are_listed(tmp_path: Path) -> None:
+    """The list of a renamed canary does not begin with the rename, in pages neither; those of others are not in it."""
+    async with serve_api(tmp_path, canary("chat", renamed_from="old"), canary("other", renamed_from="chat")) as server:
+        names = ("old", "old", "chat", "old", "chat", "third")  # the daemon of a rollback writes the former name again
+        await server.store.commit((), [make_outcome(number, canary=name) for number, name in enumerate(names)])
+        first = (await server.http.get("/api/v1/canaries/chat/runs?limit=3")).json()
+        rest = (await server.http.get(f"/api/v1/canaries/chat/runs?limit=3&cursor={first['next']}")).json()
+        other = (await server.http.get("/api/v1/canaries/other/runs")).json()
+    assert ["run-4", "run-3", "run-2"] == [run["run_id"] for run in first["runs"]]
+    assert (["run-1", "run-0"], None) == ([run["run_id"] for run in rest["runs"]], rest["next"])
+    assert [] == other["runs"]

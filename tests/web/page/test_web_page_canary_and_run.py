@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from support.status import alerts, canaries, traces
 from support.status.outcomes import make_outcome
 from support.status.page import make_sources
 from support.status.site import Document, served_page
+from support.store import builders
 from support.telemetry.run_traces import make_attempt, make_trace
 
 RUN = "/canaries/chat-mini/runs/" + "1".zfill(32)
@@ -248,3 +250,18 @@ async def test_one_run_ago_is_no_plural() -> None:
     """A strip with one bar began one run ago."""
     page = await shown_canary(recent_runs=canaries.make_runs("f"))
     assert "1 run ago" in page.text("section", id="recent")
+
+
+async def test_runs_under_the_former_name_are_listed(tmp_path: Path) -> None:
+    """The list of a renamed canary does not begin with the rename."""
+    store = builders.open_store(tmp_path / "s.db")
+    await store.commit(
+        [], [builders.make_outcome(number, canary=name) for number, name in enumerate(("old", "chat-mini"))]
+    )
+    sources = replace(make_sources(canaries.outage()), recorded=store)
+    sources.canaries.recorded_names = lambda name: (name, "old")  # type: ignore[method-assign]
+    async with served_page(sources) as http:
+        page = Document((await http.get("/canaries/chat-mini")).text)
+    await store.close()
+    links = [link for link in page.all("a", "href") if "/runs/run-" in link]
+    assert ["/canaries/chat-mini/runs/run-1", "/canaries/chat-mini/runs/run-0"] == links

@@ -29,7 +29,7 @@ TEMPLATE_FIELDS = {
     "faults": "the faults in words, such as stalled 3, rate limited 1",
     "blames": "the faults by blame, such as provider 4",
     "message": "the last error message of the provider",
-    "diagnosis": "the result of the diagnosis after the first failure",
+    "diagnosis": "the first failed step of the diagnosis after the first failure",
     "since": "time of the first bad sample, UTC",
     "opened": "time at which the alert fired, UTC",
     "duration": "for how long the alert has been firing, or was firing",

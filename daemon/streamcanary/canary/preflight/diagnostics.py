@@ -27,8 +27,8 @@ _UNDIAGNOSED_BLAMES = frozenset({Blame.LOCAL, Blame.CONTENT})  # a diagnosis of 
 class FailureDiagnostics:
     """Diagnoses a target and model once for all canaries that begin to fail on them at the same time.
 
-    ``on_diagnosis`` is called with the name of the canary and the result as text. A context manager: leaving it cancels
-    running diagnoses.
+    ``on_diagnosis`` is called with the name of the canary and the first failed step as text; not if no step failed,
+    which is only logged. A context manager: leaving it cancels running diagnoses.
     """
 
     def __init__(
@@ -87,7 +87,8 @@ class FailureDiagnostics:
         try:
             diagnosis = await diagnose(spec, model, clock=self._clock, timeout=_STEP_TIMEOUT)
             _log.info("diagnosis finished", extra={"target": target, "model": model, "result": str(diagnosis)})
-            for canary in self._waiting_canaries[endpoint]:
-                self._on_diagnosis(canary, str(diagnosis))
+            if diagnosis.first_failure is not None:
+                for canary in self._waiting_canaries[endpoint]:
+                    self._on_diagnosis(canary, str(diagnosis))
         finally:
             del self._waiting_canaries[endpoint]

@@ -183,6 +183,12 @@ class CanaryStatuses:
             return ()
         return await count_faults(self._history, _recorded_names([self._entries[name]]), self._clock.time())
 
+    def recorded_names(self, name: str) -> tuple[str, ...]:
+        """Return the names under which the runs of a canary are recorded: its own, and one that no other has now."""
+        entry = self._entries.get(name)
+        former = None if entry is None else entry.canary.renamed_from
+        return (name,) if former is None or former in self._entries else (name, former)
+
     async def _follow(self, history: RunHistory) -> None:
         """Read earlier runs once, and then periods again and again; also soon after the first run of a canary."""
         try:

@@ -42,6 +42,10 @@ class CanaryStatuses(Protocol):
         """Return the status of the canary ``name``; ``None`` if there is none."""
         ...
 
+    def recorded_names(self, name: str) -> tuple[str, ...]:
+        """Return the names under which the runs of a canary are recorded."""
+        ...
+
     def changed_since(self, revision: int) -> tuple[CanaryStatus, ...]:
         """Return the statuses that have changed after ``revision``."""
         ...
@@ -55,9 +59,11 @@ class RecordedRuns(Protocol):
     """The recorded runs as the API uses them."""
 
     async def runs_of(
-        self, canary: str, *, before: int | None = None, limit: int = 50, kinds: Sequence[str] = ()
+        self, names: Sequence[str], *, before: int | None = None, limit: int = 50, kinds: Sequence[str] = ()
     ) -> tuple[list[Outcome], int | None]:
-        """Return up to ``limit`` runs of ``canary`` before the row ``before``, latest end first, and the next row.
+        """Return up to ``limit`` runs of a canary before the row ``before``, latest end first, and the next row.
+
+        ``names`` are those under which its runs are recorded.
 
         Raises:
             StoreFailing: if they cannot be read.
@@ -177,7 +183,9 @@ def canary_endpoints(
         pages = f"runs of {name}"[:_MAX_TEXT]
         before = decode_number_cursor(pages, query.cursor) if query.cursor else None
         try:
-            found, next_row = await runs.runs_of(name, before=before, limit=query.limit, kinds=query.outcome)
+            found, next_row = await runs.runs_of(
+                statuses.recorded_names(name), before=before, limit=query.limit, kinds=query.outcome
+            )
         except StoreFailing as error:
             return problem_response(
                 request, 503, f"the runs cannot be read: {error}; the status of canaries is complete"

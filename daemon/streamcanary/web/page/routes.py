@@ -84,7 +84,8 @@ class StatusPages:
         faults: tuple[FaultCount, ...] = ()
         page, unavailable = RunPageView(), ""
         try:
-            runs, following = await self._sources.recorded.runs_of(name, before=before, limit=RUNS_PER_PAGE)
+            names = self._sources.canaries.recorded_names(name)
+            runs, following = await self._sources.recorded.runs_of(names, before=before, limit=RUNS_PER_PAGE)
             page = RunPageView(runs=tuple(runs), next=following)
             faults = await self._sources.faults.faults_of(name)
         except StoreFailing as error:

@@ -31,6 +31,10 @@ class Canaries(Protocol):
         """Return the status of each canary."""
         ...
 
+    def recorded_names(self, name: str) -> tuple[str, ...]:
+        """Return the names under which the runs of a canary are recorded."""
+        ...
+
     def find(self, name: str) -> CanaryStatus | None:
         """Return the status of the canary ``name``; ``None`` if there is none."""
         ...

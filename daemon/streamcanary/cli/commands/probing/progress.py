@@ -28,12 +28,18 @@ class SeriesProgress:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+        class ConsoleWithCursor(Console):
+            """A console whose cursor stays visible: a process that is stopped or killed cannot show it again."""
+
+            def show_cursor(self, show: bool = True) -> bool:  # noqa: FBT001, FBT002 - the signature of Rich
+                return show
+
         self._progress = progress.Progress(
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=ConsoleWithCursor(stderr=True),
             expand=True,
             refresh_per_second=5,
         )
