@@ -1,6 +1,8 @@
 """The history of alerts: an incident with its timeline, in the transaction of each change."""
 
+import asyncio
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 
 import msgspec
@@ -9,8 +11,10 @@ import pytest
 from streamcanary.alerting.engine.inputs import Input, RunFinished, Tick
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.alerting.service.status import history_recorder
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
+from streamcanary.model.outcome import Outcome
 from streamcanary.model.status.alert_history import EventKind, PastIncident, past_incident_id
 from streamcanary.store import alert_history
 from streamcanary.store.alert_rows import TABLES
@@ -100,11 +104,11 @@ async def test_each_receiver_has_its_events_and_its_errors(store: Store) -> None
 
 
 async def test_a_kill_loses_nothing_of_what_was_sent(store: Store) -> None:
-    """After an end without a drain, a new process continues the same incident; a repeated notification is no event."""
+    """After an end without a drain, a new process continues the same incident, with the events that were saved."""
     async with FakeReceiver() as hook:
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
-            await until_recorded(alerting, "notified")
+            await wait_until(lambda: any("notified" in dict(kinds(one)) for one in read_alert_history(store.path, 0.0)))
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, RECOVERY)
             await until_recorded(alerting, "resolve_notified")
@@ -114,6 +118,42 @@ async def test_a_kill_loses_nothing_of_what_was_sent(store: Store) -> None:
         kind for kind, _ in kinds(incident)
     ]
     assert [incident] == read_alert_history(store.path, 0.0)
+
+
+class StoreUntilKill(UnreliableStore):
+    """Delegates to a store until ``receiver`` has a notification; later commits end with the process."""
+
+    def __init__(self, store: Store, receiver: FakeReceiver) -> None:
+        super().__init__(store)
+        self.receiver = receiver
+
+    async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
+        """Commit, or never return."""
+        if self.receiver.deliveries:
+            await asyncio.Event().wait()
+        await super().commit(rows, outcomes)
+
+
+@pytest.mark.parametrize("has_recovered", [False, True])
+async def test_a_notification_that_is_repeated_after_a_kill_is_one_event(store: Store, *, has_recovered: bool) -> None:
+    """Killed before it has saved that a receiver accepted, a daemon sends the notification again, and records it once.
+
+    If the runs are good again by then, it is recorded after the end of the incident.
+    """
+    async with FakeReceiver() as hook:
+        async with running_service(StoreUntilKill(store, hook), webhooks_config(hook=hook)) as alerting:
+            enqueue_outcomes(alerting, OUTAGE)
+            await until_recorded(alerting, "notified")
+        async with running_service(store, webhooks_config(hook=hook)) as alerting:
+            if not has_recovered:
+                await until_recorded(alerting, "notified")
+            enqueue_outcomes(alerting, RECOVERY)
+            await hook.wait_for_deliveries(3)
+            await alerting.drain(5)
+            incident = await the_incident(alerting)
+    events = ["resolved", "notified"] if has_recovered else ["notified", "resolved"]
+    assert ["first_failure", "fired", *events, "resolve_notified"] == [kind for kind, _ in kinds(incident)]
+    assert hook.deliveries[0].id == hook.deliveries[1].id
 
 
 async def test_a_silence_is_in_the_timeline_until_it_ends(store: Store) -> None:
