@@ -29,10 +29,10 @@ def loaded_answers(memory: float, seed: int) -> Iterator[float]:
         yield 0.5 * math.exp(0.3 * load)
 
 
-def learn(answers: Iterator[float]) -> tuple[ShiftForecast, Cusum, float]:
-    """Return the forecast, the detector and the limit after a week of answers."""
+def learn(answers: Iterator[float], days: float = 7.0) -> tuple[ShiftForecast, Cusum, float]:
+    """Return the forecast, the detector and the limit after so many days of answers."""
     series = ValueSeries()
-    for number in range(int(7 * DAY / EVERY)):
+    for number in range(int(days * DAY / EVERY)):
         series.append("chat", number * EVERY, next(answers))
     unlearned = VALUE.stream()
 
@@ -74,6 +74,35 @@ def test_false_pages_are_at_most_those_promised(memory: float) -> None:
         pages, state = pages + is_firing, None if is_firing else state
 
     assert pages <= 12 * 7 / 5
+
+
+@pytest.mark.parametrize("days", [1.0, 2.0])
+@pytest.mark.parametrize("memory", [0.0, 0.3, 0.6, 0.8, 0.9, 0.95, 0.98])
+def test_false_pages_after_a_short_history_are_at_most_those_promised(memory: float, days: float) -> None:
+    """A day has few bursts of slow answers; what is learned from it fires no more often than once in seven days."""
+    pages = 0
+    for seed in range(6):
+        answers = loaded_answers(memory, seed)
+        _, detector, limit = learn(answers, days)
+        state = None
+        for number in range(int(28 * DAY / EVERY)):
+            state, is_firing, _ = detector.feed(state, bad=next(answers) > limit, at=number * EVERY, firing=False)
+            pages, state = pages + is_firing, None if is_firing else state
+
+    assert pages <= 6 * 28 / 7
+
+
+@pytest.mark.parametrize("outage", [0, 40, 200])
+@pytest.mark.parametrize("days", [1.0, 1.5])
+def test_independent_answers_are_not_taken_for_bursts_after_a_short_history(days: float, outage: int) -> None:
+    """Answers twice as slow are noticed within 16 runs on average, also after an outage in the history."""
+    answers = loaded_answers(0.0, seed=3)
+    history = (9 * value if 1000 <= number < 1000 + outage else value for number, value in enumerate(answers))
+    _, detector, limit = learn(history, days)
+
+    found = runs_to_fire(detector, (2 * value > limit for value in answers), 300)
+
+    assert sum(found) / len(found) <= 16
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.6])

@@ -54,6 +54,7 @@ def estimate_base_rate(
     min_samples: int = MIN_SAMPLES,
     max_autocorrelation: float = MAX_AUTOCORRELATION,
     first_autocorrelation: float = PRIOR_AUTOCORRELATION,
+    min_autocorrelation: float = PRIOR_AUTOCORRELATION,
 ) -> LearnedRate | None:
     """Return the base rate of ``series``; ``None`` if there are fewer than ``min_samples`` outside incidents.
 
@@ -65,12 +66,16 @@ def estimate_base_rate(
     high, they take an outage for a burst that is usual, and each later alert would need one as long. If those begun
     high find bursts, they are begun at 0, too, and the estimate that describes the samples better is used
     (:meth:`_Estimate.description_length`): many bursts are usual, a few long ones among independent samples are not.
+
+    ``min_autocorrelation`` is what is known of it otherwise: no lower one is learned, and no burst that it explains is
+    an incident.
     """
     if series.total < min_samples:
         return None
-    found = _estimate(series, cusum, max_rate, max_autocorrelation, first_autocorrelation)
-    if first_autocorrelation > PRIOR_AUTOCORRELATION and found.autocorrelation > PRIOR_AUTOCORRELATION:
-        other = _estimate(series, cusum, max_rate, max_autocorrelation, PRIOR_AUTOCORRELATION)
+    bounds = min(min_autocorrelation, max_autocorrelation), max_autocorrelation
+    found = _estimate(series, cusum, max_rate, bounds, max(first_autocorrelation, bounds[0]))
+    if first_autocorrelation > bounds[0] and found.autocorrelation > bounds[0]:
+        other = _estimate(series, cusum, max_rate, bounds, bounds[0])
         found = min(found, other, key=lambda each: each.description_length(series))
     normal = found.normal
     if normal.total < min_samples:
@@ -119,22 +124,27 @@ def chain_length(bad: float, total: float, repeats: float) -> float:
 
 
 def _estimate(
-    series: FailureSeries, cusum: CusumSteps, max_rate: float, max_autocorrelation: float, first_autocorrelation: float
+    series: FailureSeries,
+    cusum: CusumSteps,
+    max_rate: float,
+    bounds: tuple[float, float],
+    first_autocorrelation: float,
 ) -> _Estimate:
-    """Return the estimate of the rounds that begin with ``first_autocorrelation``."""
+    """Return the estimate of the rounds that begin with ``first_autocorrelation``; ``bounds`` are those of the last."""
+    lowest, highest = bounds
     rate, autocorrelation = min(_START_RATE, max_rate), first_autocorrelation
     found = _Estimate(series, 0, autocorrelation)
     for _ in range(_MAX_ROUNDS):
         normal, incidents = series.without_incidents(*cusum(rate, autocorrelation))
         if 2 * normal.total < series.total:
-            found = _Estimate(series, 0, PRIOR_AUTOCORRELATION)
+            found = _Estimate(series, 0, lowest)
         else:
             normal, bad_blocks = _without_bad_blocks(normal, autocorrelation)
-            bound = estimate_autocorrelation(normal, max_autocorrelation)
+            bound = max(estimate_autocorrelation(normal, highest), lowest)
             found = _Estimate(normal, incidents + bad_blocks, bound)
         before = rate, autocorrelation
         # rounded, so that the rounds end, and that few thresholds are computed
-        autocorrelation = min(round(found.autocorrelation * 50) / 50, max_autocorrelation)
+        autocorrelation = min(round(found.autocorrelation * 50) / 50, highest)
         rate = min(round_up(upper_bound(found.normal.bad, found.normal.total, autocorrelation)), max_rate)
         if before == (rate, autocorrelation):
             break

@@ -16,7 +16,7 @@ The values of several canaries are compared each with the limit of its own canar
 """
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from statistics import median, median_low
 from typing import Final, NamedTuple
@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from streamcanary.alerting.learning.base_rate import CusumSteps, estimate_base_rate
 from streamcanary.alerting.learning.baseline import DAY, QUANTILES, SEASONS, LearnedValues, season_of
 from streamcanary.alerting.learning.failure_series import FailureSeries
+from streamcanary.alerting.learning.value_autocorrelation import autocorrelation_of_slow_values
 
 QUANTILE: Final = 0.9
 """The part of the values that is below the limit."""
@@ -39,6 +40,7 @@ MAX_AUTOCORRELATION: Final = 0.98
 """The highest autocorrelation of slow answers that is learned: unlike failures, they come in long bursts."""
 
 DAYS_WITH_BLOCKS = 3.0  # from then on, a block of a quarter of the day is one of a day
+DAYS_WITH_BURSTS = 6.9  # from then on, bursts of slow answers are counted, and not inferred from all values
 _DAYS_WITH_SEASONAL_LIMITS = 7.0
 _MIN_DIFFERENCE = 1.2  # between the limits of the quarters of the day
 MIN_BLOCK = 25  # values; fewer have no 90 % quantile to speak of
@@ -119,6 +121,7 @@ def estimate_values(
         MAX_EXCEEDANCE,
         max_autocorrelation=MAX_AUTOCORRELATION,
         first_autocorrelation=MAX_AUTOCORRELATION,
+        min_autocorrelation=_min_autocorrelation(by_canary, ratios, days),
     )
     if rate is None:
         return None
@@ -128,6 +131,16 @@ def estimate_values(
     return LearnedValues(
         limits=limits, days=days, above=rate, quantiles=quantiles, smallest_change=round(change.factor, 6)
     )
+
+
+def _min_autocorrelation(
+    by_canary: Mapping[str, Sequence[tuple[float, float]]], ratios: Sequence[float], days: float
+) -> float:
+    """Return how much slow answers cluster by what all values say; 0 after seven days, which show it themselves."""
+    if days >= DAYS_WITH_BURSTS:
+        return 0.0
+    canaries = ([value for _, value in values] for values in by_canary.values())
+    return autocorrelation_of_slow_values((ratios, *canaries), days * DAY)
 
 
 def _limits(values: Sequence[tuple[float, float]], change: SmallestChange) -> tuple[float, ...]:
