@@ -8,7 +8,7 @@ from streamcanary.alerting.engine.grouping import notification_queue
 from streamcanary.alerting.engine.grouping.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import SendFinished, SendStarted, Started, StateReceiverReported, Tick
 from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry
-from streamcanary.model.alerts.incident import NotificationState
+from streamcanary.model.alerts.incident import Action, NotificationState
 from streamcanary.model.canary import Canary
 from support.alerting.builders import CHAT, NOON, EngineHarness, alerts, bad, good, webhook_config
 
@@ -329,3 +329,31 @@ def test_refused_trigger_without_firing_members_waits_for_the_next_flush() -> No
         trigger.action,
         [(one.canary, one.is_firing) for one in trigger.members],
     )
+
+
+def test_an_update_marks_what_no_delivered_notification_had() -> None:
+    """New alerts come first; one stays new until an update that has it was delivered, and no repeat has any."""
+    canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in "abc"]
+    harness = EngineHarness(alerts(group_by=["target"], group_interval="1m", repeat_interval="1h"), *canaries)
+
+    def fail(name: str) -> None:
+        harness.observe(*[msgspec.structs.replace(bad(number), canary=name) for number in range(3)])
+        harness.now += 120
+        harness.step(Tick())
+
+    def new_and_others() -> tuple[list[str | None], list[str | None]]:
+        (update,) = (one for one in harness.state.notifications.values() if one.action is Action.UPDATE)
+        names = [member.canary for member in update.members]
+        return names[: update.new_count], names[update.new_count :]
+
+    fail("a")
+    harness.deliver_all()
+    fail("b")
+    assert (["b"], ["a"]) == new_and_others()
+    harness.deliver(answer=Retry(reason="no answer"))
+    fail("c")
+    assert (["b", "c"], ["a"]) == new_and_others()
+    harness.deliver_all()
+    harness.now += 3600
+    harness.step(Tick())
+    assert ([], ["a", "b", "c"]) == new_and_others()

@@ -50,8 +50,8 @@ def test_no_file_is_left_over(files: dict[str, str]) -> None:
         ("key-rejected", "TargetRejected: 2 canaries of openai failing: chat-mini, search-large"),
         ("egress-down", "Firing: No provider is reachable from this daemon"),
         ("slow", "LLMSlowFirstToken: chat-mini slow (6 of last 10 runs)"),
-        ("resolved", "LLMErrorSpike: chat-mini resolved after 10m"),
-        ("update", "Still firing: LLMErrorSpike: 2 canaries of openai failing: chat-mini, search-large"),
+        ("resolved", "LLMErrorSpike: chat-mini resolved after 12m"),
+        ("update", "Still firing: LLMErrorSpike: 2 canaries of openai failing, new: search-large; still: chat-mini"),
         ("no-data", "Firing: chat-mini reports nothing: 3 scheduled runs without a result"),
         (
             "many-canaries",

@@ -73,7 +73,7 @@ UPDATE = a_message(canary_incident("two"), canary_incident("one", resolved=True)
         ),
         (
             a_message(canary_incident("one", annotations={}, resolved=True), action=Action.RESOLVE),
-            "Errors: one resolved after 1m",
+            "Errors: one resolved after 2m",
         ),
         (a_message(canary_incident("one"), canary_incident("two")), "Errors: 2 canaries failing: one, two"),
         (UPDATE, "two: bad (resolved: one)"),
@@ -88,7 +88,7 @@ UPDATE = a_message(canary_incident("two"), canary_incident("one", resolved=True)
         ),
         (
             a_message(canary_incident("a", resolved=True), canary_incident("b", resolved=True), action=Action.RESOLVE),
-            "Errors: 2 canaries resolved after 1m: a, b",
+            "Errors: 2 canaries resolved after 2m: a, b",
         ),
         (
             a_message(canary_incident("a"), canary_incident("a", key="2", rule="Slow")),

@@ -3,17 +3,25 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from streamcanary.alerting.notify.annotation_templates import render_template
-from streamcanary.alerting.notify.impact_text import NO_DATA, state_text
+from streamcanary.alerting.notify.impact_text import state_text
 from streamcanary.alerting.notify.member_text import (
-    failing_members,
     format_members,
     format_unaffected,
     member_evidence,
 )
 from streamcanary.alerting.notify.page_links import LinkSettings
+from streamcanary.alerting.notify.titles import (
+    by_frequency,
+    failure_counts,
+    firing_title,
+    named_subjects,
+    resolved_after,
+    resolved_title,
+)
 from streamcanary.model.alerts.incident import Action, Evidence, Incident, Notification
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.fault_words import fault_words
@@ -24,18 +32,16 @@ WEBHOOK_VERSION = 1
 NO_LINKS = LinkSettings()
 """Links of a daemon whose configuration has no address of a status page or of traces."""
 
-_MAX_NAMED_SUBJECTS = 5  # subjects that a title names
-_MAX_NAMED_MEMBERS = 2  # failing canaries of a pooled alert up to which a title names them
-
 
 class Alert(Struct, frozen=True, kw_only=True):
     """One incident, rendered. ``key`` is stable over all notifications of the incident. Times are epoch seconds.
 
     ``annotations`` are rendered templates. ``resolve_condition`` says what resolves the alert, ``resolve_reason`` what
     resolved it. ``trace_urls`` are links to the tracing backend for the trace ids of the evidence, if ``trace_url`` is
-    configured. ``scope`` and ``member_count`` are those of an alert that pools canaries, ``measure`` is that of the
-    rule. ``url`` and ``silence_url`` are links to the status page, if ``external_url`` is configured. ``rendered_at``
-    is the time that durations end at while the alert fires.
+    configured. ``is_new`` is whether it fires and was in no earlier notification of its group. ``scope`` and
+    ``member_count`` are those of an alert that pools canaries, ``measure`` is that of the rule. ``url`` and
+    ``silence_url`` are links to the status page, if ``external_url`` is configured. ``rendered_at`` is the time that
+    durations end at while the alert fires.
     """
 
     key: str
@@ -52,6 +58,7 @@ class Alert(Struct, frozen=True, kw_only=True):
     resolve_condition: str
     evidence: Evidence
     trace_urls: tuple[str, ...] = ()
+    is_new: bool = False
     measure: str = ""
     rendered_at: float = 0.0
     url: str = ""
@@ -61,6 +68,11 @@ class Alert(Struct, frozen=True, kw_only=True):
     def is_firing(self) -> bool:
         """Whether the alert is open."""
         return self.resolved is None
+
+    @property
+    def first_bad_at(self) -> float:
+        """The time of its first bad sample, in seconds since the epoch, with which each printed duration begins."""
+        return self.opened if self.evidence.since is None else min(self.opened, self.evidence.since)
 
     @property
     def is_reconciliation(self) -> bool:
@@ -87,13 +99,13 @@ class Alert(Struct, frozen=True, kw_only=True):
         if self.custom_summary:
             return self.custom_summary
         if self.resolved is None:
-            counts = _failure_counts(self.evidence, self.member_count, self.measure)
+            counts = failure_counts(self.evidence, self.member_count, self.measure)
             return f"{self._rule_and_subject} {state_text(self.measure)}{counts}"
-        return self.resolved_summary(None if self.is_reconciliation else self.resolved - self.opened)
+        return self.resolved_summary(None if self.is_reconciliation else self.resolved - self.first_bad_at)
 
     def resolved_summary(self, seconds: float | None) -> str:
         """Return ``RULE: SUBJECT resolved after 12m``; ``None`` leaves out the duration."""
-        return f"{self._rule_and_subject} {_resolved_after(seconds)}"
+        return f"{self._rule_and_subject} {resolved_after(seconds)}"
 
     @property
     def _rule_and_subject(self) -> str:
@@ -116,6 +128,7 @@ class Alert(Struct, frozen=True, kw_only=True):
             "annotations": self.annotations,
             "opened": rfc3339(self.opened),
             "resolved": None if self.resolved is None else rfc3339(self.resolved),
+            "new": self.is_new,
             "reason": self.resolve_reason,
             "resolves": self.resolve_condition,
             "traces": self.trace_urls,
@@ -144,8 +157,8 @@ class Message(Struct, frozen=True, kw_only=True):
     """The immutable content of one notification about one group: ``id`` identifies the notification, ``key`` the group.
 
     ``labels`` are those that its alerts share. ``alerts`` are some of all ``alert_count``, firing ones first;
-    ``resolved_count`` of all are resolved. ``opened`` is when the group opened, in seconds since the epoch.
-    ``alerts_url`` is the page of all alerts, if ``external_url`` is configured.
+    ``resolved_count`` of all are resolved, and the first ``new_count`` are new. ``opened`` is when the group opened, in
+    seconds since the epoch. ``alerts_url`` is the page of all alerts, if ``external_url`` is configured.
     """
 
     id: str
@@ -156,6 +169,7 @@ class Message(Struct, frozen=True, kw_only=True):
     alerts: tuple[Alert, ...]
     alert_count: int
     resolved_count: int = 0
+    new_count: int = 0
     alerts_url: str = ""
 
     @property
@@ -180,11 +194,12 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def duration(self) -> float | None:
-        """For how many seconds the group was firing, up to its last resolve; ``None`` if that is not known."""
+        """The seconds from the first failure to the last resolve; ``None`` if they are not known."""
         if all(alert.is_reconciliation for alert in self.alerts):
             return None
         resolved = max((alert.resolved for alert in self.alerts if alert.resolved is not None), default=None)
-        return None if resolved is None else max(0.0, resolved - self.opened)
+        began = min(self.opened, *(alert.first_bad_at for alert in self.alerts))
+        return None if resolved is None else max(0.0, resolved - began)
 
     @property
     def custom_summary(self) -> str:
@@ -198,15 +213,16 @@ class Message(Struct, frozen=True, kw_only=True):
         """One line that says what is broken for whom; resolved alerts of a group that still fires come last.
 
         Of a single alert it is the annotation ``summary``, if there is one. It names at most 5 subjects:
-        ``LLMErrorSpike: 3 canaries of openai failing: a, b, c``.
+        ``LLMErrorSpike: 3 canaries of openai failing: a, b, c``. The new ones of an update come first:
+        ``LLMErrorSpike: 3 canaries of openai failing, new: c; still: a, b``.
         """
         firing, ended = self.firing_alerts, self.resolved_alerts
         if not firing:
-            return self.custom_summary or _resolved_title(ended, self.alert_count, self.duration, self.labels)
+            return self.custom_summary or resolved_title(ended, self.alert_count, self.duration, self.labels)
         if not self.resolved_count:
-            return _firing_title(firing, self.alert_count, self.labels)
-        title = _firing_title(firing, self.alert_count - self.resolved_count, self.labels)
-        return f"{title} (resolved: {_named(ended, self.resolved_count)})"
+            return firing_title(firing, self.alert_count, self.labels, self.new_count)
+        title = firing_title(firing, self.alert_count - self.resolved_count, self.labels, self.new_count)
+        return f"{title} (resolved: {named_subjects(ended, self.resolved_count)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of the message.
@@ -230,7 +246,9 @@ class Message(Struct, frozen=True, kw_only=True):
 
 def render_notification(notification: Notification, links: LinkSettings = NO_LINKS) -> Message:
     """Return the message of a notification. It depends on nothing else, so that a retry has the same content."""
-    alerts = (render_alert(incident, notification.created, links) for incident in notification.members)
+    alerts = [render_alert(incident, notification.created, links) for incident in notification.members]
+    for position in range(min(notification.new_count, len(alerts))):
+        alerts[position] = msgspec.structs.replace(alerts[position], is_new=True)
     return Message(
         id=notification.id,
         key=notification.group,
@@ -240,6 +258,7 @@ def render_notification(notification: Notification, links: LinkSettings = NO_LIN
         alerts=tuple(sorted(alerts, key=lambda alert: not alert.is_firing)),
         alert_count=notification.member_count,
         alerts_url=links.alerts_url(),
+        new_count=notification.new_count,
         resolved_count=max(notification.resolved_count, sum(not member.is_firing for member in notification.members)),
     )
 
@@ -297,94 +316,14 @@ def render_alert(incident: Incident, now: float, links: LinkSettings = NO_LINKS)
     )
 
 
-def _firing_title(alerts: tuple[Alert, ...], total: int, shared: dict[str, str]) -> str:
-    if total == 1 and alerts:
-        return alerts[0].summary
-    states = {state_text(alert.measure) for alert in alerts}
-    state = states.pop() if len(states) == 1 else "failing"
-    return _group_title(alerts, total, state if _are_distinct_canaries(alerts, total, shared) else "firing", shared)
-
-
-def _resolved_title(alerts: tuple[Alert, ...], total: int, duration: float | None, shared: dict[str, str]) -> str:
-    if total == 1 and alerts:
-        return alerts[0].resolved_summary(duration)
-    return _group_title(alerts, total, _resolved_after(duration), shared)
-
-
-def _group_title(alerts: tuple[Alert, ...], total: int, state: str, shared: dict[str, str]) -> str:
-    """Return rules, count, ``state`` and subjects of ``total`` alerts, of which ``alerts`` are known.
-
-    ``shared`` are the labels of all of them.
-    """
-    names = ", ".join(list(dict.fromkeys(alert.name for alert in alerts))[:_MAX_NAMED_SUBJECTS])
-    noun = "canaries" if _are_distinct_canaries(alerts, total, shared) else "alerts"
-    owner = _common_owner(alerts, total, shared)
-    title = f"{names}: {total} {noun} {f'of {owner} ' if owner else ''}{state}"
-    subjects = _named(alerts, total)
-    return f"{title}: {subjects}" if subjects else title
-
-
-def _common_owner(alerts: tuple[Alert, ...], total: int, shared: dict[str, str]) -> str:
-    """Return the target of all ``total`` alerts, or else their provider; empty if they have several."""
-    targets = {alert.labels.get("target", "") for alert in alerts} if len(alerts) == total else set()
-    return (
-        targets.pop() if len(targets) == 1 and "" not in targets else shared.get("target", shared.get("provider", ""))
-    )
-
-
-def _are_distinct_canaries(alerts: tuple[Alert, ...], total: int, shared: dict[str, str]) -> bool:
-    """Return whether each of ``total`` alerts is about another canary: as known, or because all are of one rule."""
-    if any(not alert.canary for alert in alerts):
-        return False
-    return len({alert.canary for alert in alerts}) == total or (len(alerts) < total and "alert" in shared)
-
-
-def _resolved_after(seconds: float | None) -> str:
-    return "resolved" if seconds is None else f"resolved after {format_duration(max(0.0, seconds))}"
-
-
-def _failure_counts(evidence: Evidence, member_count: int, measure: str) -> str:
-    """Return `` (5 of last 5 runs, stalled)``, with the most frequent fault in words; empty without samples and faults.
-
-    A pooled alert begins with its failing canaries: ``6 of 8 canaries;``, with their names if they are few.
-    """
-    if measure == NO_DATA:
-        counts = f"{evidence.bad} run{'' if evidence.bad == 1 else 's'} missing"
-    else:
-        counts = f"{evidence.bad} of last {evidence.total} run{'' if evidence.total == 1 else 's'}"
-    parts = [counts] if evidence.total else []
-    text = ", ".join(parts + [fault_words(kind) for kind in _by_frequency(evidence.faults)[:1]])
-    if evidence.failing:
-        members = f"{failing_members(evidence)} of {_canaries(member_count)}"
-        if evidence.failing_count <= _MAX_NAMED_MEMBERS:
-            members += f": {', '.join(member.name for member in evidence.failing)}"
-        text = f"{members}; {text}" if text else members
-    return f" ({text})" if text else ""
-
-
-def _canaries(count: int) -> str:
-    return "1 canary" if count == 1 else f"{count} canaries"
-
-
-def _named(alerts: tuple[Alert, ...], total: int) -> str:
-    """Return the first subjects of ``total`` alerts, of which ``alerts`` are known, and the number of the others."""
-    names = list(dict.fromkeys(alert.subject for alert in alerts if alert.subject))[:_MAX_NAMED_SUBJECTS]
-    rest = total - sum(alert.subject in names for alert in alerts)
-    return f"{', '.join(names)} and {rest} more" if names and rest else ", ".join(names)
-
-
 def format_faults(faults: dict[str, int]) -> str:
     """Return ``{"stream_cut": 3, "stalled": 1}`` as ``stream cut off 3, stalled 1``, the most frequent first."""
-    return ", ".join(f"{fault_words(kind)} {faults[kind]}" for kind in _by_frequency(faults))
+    return ", ".join(f"{fault_words(kind)} {faults[kind]}" for kind in by_frequency(faults))
 
 
 def format_counts(counts: dict[str, int]) -> str:
     """Return ``{"provider": 3, "quota": 1}`` as text, the most frequent first."""
-    return ", ".join(f"{name} {counts[name]}" for name in _by_frequency(counts))
-
-
-def _by_frequency(counts: dict[str, int]) -> list[str]:
-    return sorted(counts, key=lambda name: (-counts[name], name))
+    return ", ".join(f"{name} {counts[name]}" for name in by_frequency(counts))
 
 
 def rfc3339(seconds: float) -> str:

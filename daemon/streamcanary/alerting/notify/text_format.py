@@ -48,7 +48,11 @@ def status(message: Message) -> str:
         return "Firing"
     if message.action is Action.UPDATE:
         return "Still firing"
-    return "Resolved" if message.duration is None else f"Resolved after {format_duration(message.duration)}"
+    return (
+        "Resolved"
+        if message.duration is None
+        else f"Resolved after {format_duration(_whole_seconds(message.duration))}"
+    )
 
 
 def heading(message: Message) -> str:
@@ -137,7 +141,7 @@ def _time_text(alert: Alert) -> str:
 
     The duration is that at the time of the notification, which a retry does not change.
     """
-    since = alert.opened if alert.evidence.since is None else alert.evidence.since
+    since = alert.first_bad_at
     if alert.resolved is None:
         return f"{_utc(since)} UTC ({format_duration(_whole_seconds(alert.rendered_at - since))} ago)"
     lasted = format_duration(_whole_seconds(alert.resolved - since))

@@ -191,11 +191,12 @@ class Notification(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``id`` is the same for the same transition, however often it is sent. ``opened`` and ``labels`` are those of the
     group, ``sequence`` orders notifications by creation. ``members`` are the incidents at that time, at most
     :data:`MAX_MEMBERS` of ``member_count``, of which ``resolved_count`` have resolved: a retry sends the same content
-    as the first attempt. ``attempts`` counts attempts that were started, ``refusals`` those that were certainly not
-    received; if the two are equal, the receiver has received nothing. ``park_count`` counts how often it was parked,
-    ``not_before`` is the end of the ``Retry-After`` of the receiver. ``accepted_updates``, of a trigger, is when each
-    incident opened that the receiver has accepted in an update, by key. That, ``created``, ``last_attempt`` and
-    ``next_attempt`` are seconds since the epoch.
+    as the first attempt. Of an update, the first ``new_count`` fire and were in no earlier notification. ``attempts``
+    counts attempts that were started, ``refusals`` those that were certainly not received; if the two are equal, the
+    receiver has received nothing. ``park_count`` counts how often it was parked, ``not_before`` is the end of the
+    ``Retry-After`` of the receiver. ``accepted_updates``, of a trigger, is when each incident opened that the receiver
+    has accepted in an update, by key. That, ``created``, ``last_attempt`` and ``next_attempt`` are seconds since the
+    epoch.
     """
 
     id: str
@@ -208,6 +209,7 @@ class Notification(Struct, frozen=True, kw_only=True, omit_defaults=True):
     members: tuple[Incident, ...]
     member_count: int = 1
     resolved_count: int = 0
+    new_count: int = 0
     created: float
     next_attempt: float
     last_attempt: float | None = None

@@ -45,7 +45,7 @@ async def test_each_notification_is_a_text_message() -> None:
     assert [
         ("Firing: chat: 3 of", "failure"),
         ("Still firing: chat", "warning"),
-        ("Resolved after 12m", "success"),
+        ("Resolved after 13m", "success"),
     ] == [(message["title"][:18], message["type"]) for message in received]
     assert [
         summary,

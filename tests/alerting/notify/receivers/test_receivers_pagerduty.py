@@ -103,7 +103,7 @@ async def test_resolve_contains_reason_and_duration() -> None:
     async with pagerduty.FakePagerDuty() as server:
         await send(server, lifecycle_messages(a_full_incident())[2])
     details = server.deliveries[0].json["payload"]["custom_details"]
-    assert ("Resolved after 12m", "recovered: 3 good runs in a row") == (
+    assert ("Resolved after 13m", "recovered: 3 good runs in a row") == (
         details["status"],
         details["alerts"][0]["reason"],
     )

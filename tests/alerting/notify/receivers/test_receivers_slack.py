@@ -36,7 +36,7 @@ async def test_each_notification_is_a_message_with_its_status() -> None:
     async with slack.FakeSlack() as server:
         assert [Accepted()] * 3 == await send(server, *lifecycle_messages(a_full_incident()))
     said = [delivery.json["text"] for delivery in server.deliveries]
-    assert ["Firing: chat: 3 of", "Still firing: chat", "Resolved after 12m"] == [text[:18] for text in said]
+    assert ["Firing: chat: 3 of", "Still firing: chat", "Resolved after 13m"] == [text[:18] for text in said]
     headers = [delivery.json["blocks"][0]["text"]["text"] for delivery in server.deliveries]
     assert said == headers
 

@@ -195,6 +195,7 @@ async def test_body_of_a_webhook() -> None:
                 },
                 "opened": "2027-01-15T08:00:00.000Z",
                 "resolved": "2027-01-15T08:01:30.500Z",
+                "new": False,
                 "reason": "recovered",
                 "resolves": "3 good runs",
                 "traces": [],

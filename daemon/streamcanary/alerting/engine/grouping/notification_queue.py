@@ -39,13 +39,13 @@ def enqueue(draft: Draft, group: Group, members: tuple[Incident, ...], receivers
             parked = trigger.state is NotificationState.PARKED
             _drop(draft, _undelivered_updates(draft, receiver, group))
             _replace_content(draft, trigger, members, now if parked else trigger.next_attempt)
-        elif unattempted_updates := [
-            update for update in _undelivered_updates(draft, receiver, group) if not update.attempts
-        ]:
-            _replace_content(draft, unattempted_updates[0], members, unattempted_updates[0].next_attempt)
-        else:  # the new update contains all that a refused or unanswered update had
-            _drop(draft, _undelivered_updates(draft, receiver, group))
-            _add(draft, receiver, group, members, Action.UPDATE, now)
+        else:
+            ordered, new_count = _new_first(group, members, undelivered := _undelivered_updates(draft, receiver, group))
+            if unattempted := next((update for update in undelivered if not update.attempts), None):
+                _replace_content(draft, unattempted, ordered, unattempted.next_attempt, new_count)
+            else:  # the new update contains all that a refused or unanswered update had
+                _drop(draft, undelivered)
+                _add(draft, receiver, group, ordered, Action.UPDATE, now, new_count)
 
 
 def never_notified(draft: Draft, group: Group, receivers: Iterable[str]) -> list[str]:
@@ -265,7 +265,25 @@ def expire(draft: Draft, now: float) -> None:
             draft.remove("notifications", notification.id)
 
 
-def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...], action: Action, now: float) -> None:
+def _new_first(
+    group: Group, members: tuple[Incident, ...], undelivered: Iterable[Notification]
+) -> tuple[tuple[Incident, ...], int]:
+    """Return ``members`` with the new ones first, and their number: they fire, and only ``undelivered`` have them."""
+    unknown = {one.key for update in undelivered for one in update.members[: update.new_count]}
+    known = {*group.notified_members} - unknown
+    new = [member for member in members if member.is_firing and member.key not in known]
+    return (*new, *(one for one in members if not one.is_firing or one.key in known)), len(new)
+
+
+def _add(
+    draft: Draft,
+    receiver: str,
+    group: Group,
+    members: tuple[Incident, ...],
+    action: Action,
+    now: float,
+    new_count: int = 0,
+) -> None:
     sequence = draft.next_sequence()
     serial = (now, sequence) if action is Action.UPDATE else ()
     key = notification_id(receiver, group.key, group.opened, action, *serial)
@@ -285,6 +303,7 @@ def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...
             members=members[:MAX_MEMBERS],
             member_count=len(members),
             resolved_count=sum(not member.is_firing for member in members),
+            new_count=new_count,
             created=now,
             next_attempt=max(now, draft.not_before(receiver)),
         )
@@ -292,7 +311,7 @@ def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...
 
 
 def _replace_content(
-    draft: Draft, notification: Notification, members: tuple[Incident, ...], next_attempt: float
+    draft: Draft, notification: Notification, members: tuple[Incident, ...], next_attempt: float, new_count: int = 0
 ) -> None:
     """Replace the members of a notification that was never received."""
     draft.put(
@@ -301,6 +320,7 @@ def _replace_content(
             members=members[:MAX_MEMBERS],
             member_count=len(members),
             resolved_count=sum(not member.is_firing for member in members),
+            new_count=new_count,
             state=NotificationState.PENDING,
             next_attempt=max(next_attempt, draft.not_before(notification.receiver)),
         )

@@ -57,12 +57,13 @@ class Webhook(HttpReceiver):
     - ``opened``: time at which the group opened. All times are RFC 3339 in UTC.
     - ``url``: link to the status page, ``null`` without ``alerts.external_url``.
     - ``total``: number of alerts in the group; ``firing``: number of those that fire.
-    - ``alerts``: the first of them, firing before resolved. Each has ``key``, ``alert``, ``subject``, ``canary``
-      (``null`` for an alert that pools canaries or is about the daemon), ``scope`` and ``members`` (the scope of an
-      alert that pools canaries, and their number; else ``null``), ``labels``, ``annotations``, ``opened`` and
-      ``resolved`` (``null`` while it fires), ``reason`` (why it resolved, such as ``recovered: 7 of the last 8 runs
-      were good``), ``resolves`` (the condition that resolves it), ``traces`` (links), ``url`` and
-      ``silence_url`` (links to the status page, or ``null``) and ``evidence`` (the fields of
+    - ``alerts``: the first of them: new ones, others that fire, and resolved ones. Each has ``key``, ``alert``,
+      ``subject``, ``canary`` (``null`` for an alert that pools canaries or is about the daemon), ``scope`` and
+      ``members`` (the scope of an alert that pools canaries, and their number; else ``null``), ``labels``,
+      ``annotations``, ``opened`` and ``resolved`` (``null`` while it fires), ``new`` (whether it fires, and was in no
+      earlier notification of the group), ``reason`` (why it resolved, such as ``recovered: 7 of the last 8 runs were
+      good``), ``resolves`` (the condition that resolves it), ``traces`` (links), ``url`` and ``silence_url`` (links to
+      the status page, or ``null``) and ``evidence`` (the fields of
       :class:`~streamcanary.model.alerts.incident.Evidence`; those about canaries only if it pools canaries). Evidence
       and annotations are those at the time at which the notification was created.
 
