@@ -1,6 +1,7 @@
 """Measure the statuses of 1,000 canaries that run every 30 s, with a day of history, and 50 readers of their events."""
 
 import asyncio
+import gc
 import multiprocessing
 import resource
 import statistics
@@ -21,7 +22,7 @@ from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from streamcanary.model.statistics.rollup import period_start
+from streamcanary.model.statistics.rollup import Rollup, RunCounts, RunDetails, period_start
 from streamcanary.store import history, rollups
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
@@ -153,21 +154,68 @@ def _read(host: str, port: int, received: Any) -> None:
 
 def _measure_memory() -> Iterable[Row]:
     """Return the memory of full statuses, and of those of ten times as many canaries, each in a new process."""
-    for count in (_CANARIES, _MANY):
+    for count, *limit in ((_CANARIES,), (_MANY, "60 MB")):
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             runs, megabytes = process.submit(_memory_of, count).result()
-        yield Row(f"statuses: memory of {count:,} canaries with {runs:,} recent runs", f"{megabytes:.0f} MB")
+        yield Row(
+            f"statuses: memory of {count:,} canaries with {runs:,} recent runs and a day of hours",
+            f"{megabytes:.0f} MB",
+            *limit,
+        )
 
 
 def _memory_of(count: int) -> tuple[int, float]:
-    """Return the number of recent runs, and the megabytes that they and the statuses take."""
+    """Return the number of recent runs, and the megabytes that they, a day of hours and the statuses take."""
     before = _resident()
     statuses = CanaryStatuses(_canaries(count), instance="bench", clock=SystemClock())
     random, now = Random(3), time.time()  # noqa: S311 - a simulation
     for number in range(120_000):
         statuses.observe(_outcome(number % count, now - (120_000 - number) / 100, number, random))
+    asyncio.run(_read_hours(statuses, count))
     kept = sum(len(status.recent_runs) for status in statuses.statuses())
+    gc.collect()
     return kept, _resident() - before
+
+
+async def _read_hours(statuses: CanaryStatuses, count: int) -> None:
+    """Let ``statuses`` read a day of hours of all canaries, as from a store that has no runs."""
+    async with statuses:
+        statuses.load(_DayOfHours())
+        while statuses.find(_name(count - 1)).month is None:  # type: ignore[union-attr]  # it is configured
+            await asyncio.sleep(0.1)
+        assert len(statuses.find(_name(0)).hours) == 24  # type: ignore[union-attr]
+
+
+class _DayOfHours:
+    """The rollups of canaries with a day of runs: each hour has the same."""
+
+    def __init__(self) -> None:
+        random = Random(4)  # noqa: S311 - a simulation
+        self._counts, self._details = RunCounts(), RunDetails()
+        for number in range(120):
+            outcome = _outcome(0, number * _EVERY, number, random)
+            self._counts.add(outcome)
+            self._details.add(outcome)
+
+    async def sum_counts(self, starts: Any, canaries: Any = None) -> dict[str, tuple[RunCounts, ...]]:
+        return {name: (self._counts,) * len(starts) for name in canaries.values()}
+
+    async def read_rollups(self, since: float, canaries: Any) -> list[Rollup]:
+        first, end = period_start(since), period_start(time.time())
+        return [
+            Rollup(canary=name, started=started, length=3600, counts=self._counts, details=self._details)
+            for name in canaries.values()
+            for started in range(first, end, 3600)
+        ]
+
+    async def first_periods(self, canaries: Any) -> dict[str, int]:
+        return {name: period_start(time.time()) - 86_400 for name in canaries.values()}
+
+    async def last_runs_of(self, canaries: Any, limit: int) -> dict[str, list[Outcome]]:
+        return {}
+
+    async def state_starts(self, canaries: Any, limit: int) -> list[float | None]:
+        return [None] * len(canaries)
 
 
 def _fill(connection: Any, now: float) -> None:

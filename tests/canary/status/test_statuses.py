@@ -328,6 +328,21 @@ async def test_the_last_day_week_and_month_come_from_the_store(tmp_path: Path) -
     assert () == faults
 
 
+async def test_the_hours_of_a_large_fleet_are_in_the_statuses_that_ask_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All statuses at once have none, to save memory; that of one canary, and those of a page, have all."""
+    monkeypatch.setattr(statuses_module, "SMALL_FLEET", 1)
+    store = await stored(tmp_path, [make_outcome(-7200 + number) for number in range(11)])
+    async with loaded(store, Fixture(canary(), canary("other")), make_outcome(1)) as fixture:
+        found, listed = fixture.status, fixture.all.statuses()
+        completed = fixture.all.with_hours(listed)
+    await store.close()
+    assert [11] == [hour.runs for hour in found.hours]
+    assert [(), ()] == [status.hours for status in listed]
+    assert [found.hours, ()] == [status.hours for status in completed]
+
+
 async def test_faults_are_counted_for_a_week(tmp_path: Path) -> None:
     """With who can fix them, the most frequent first."""
     limited = make_fault(FaultKind.RATE_LIMITED, Phase.HEADERS, "slow down")

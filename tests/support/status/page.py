@@ -1,6 +1,6 @@
 """The status page over a scenario, for tests and for looking at it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from streamcanary.model.alerts.matcher import Matcher, all_match
@@ -35,6 +35,9 @@ class ScenarioCanaries:
 
     def statuses(self) -> tuple[CanaryStatus, ...]:
         return self.scenario.statuses
+
+    def with_hours(self, statuses: Iterable[CanaryStatus]) -> tuple[CanaryStatus, ...]:
+        return tuple(statuses)
 
     def find(self, name: str) -> CanaryStatus | None:
         return next((one for one in self.scenario.statuses if one.name == name), None)

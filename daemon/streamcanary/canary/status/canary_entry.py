@@ -1,7 +1,6 @@
 """What is known in memory of one canary, and its status."""
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
@@ -47,6 +46,7 @@ class CanaryEntry:
         "_state_may_be_older",
         "canary",
         "first_run",
+        "max_runs",
         "periods",
         "revision",
         "runs",
@@ -56,7 +56,8 @@ class CanaryEntry:
         self.canary = canary
         self.revision = 0
         self.periods = Periods()
-        self.runs: deque[RecentRun] = deque(maxlen=max_runs)
+        self.max_runs = max_runs
+        self.runs: tuple[RecentRun, ...] = ()  # statuses share it
         self.first_run: float | None = None  # the start of the oldest run that was observed
         self._state = CanaryState.UNKNOWN
         self._since: float | None = None
@@ -79,7 +80,7 @@ class CanaryEntry:
         earlier = [outcome for outcome in outcomes if outcome.run_id not in known]
         if not earlier:
             return
-        before = CanaryEntry(self.canary, self.runs.maxlen or 1)
+        before = CanaryEntry(self.canary, self.max_runs)
         for outcome in earlier:
             before.observe(outcome)
         if len(outcomes) >= before.max_runs:  # there may be more in the store
@@ -107,16 +108,11 @@ class CanaryEntry:
         """Whether a run has said something about the target."""
         return self._last_result is not None
 
-    @property
-    def max_runs(self) -> int:
-        """How many runs are kept."""
-        return self.runs.maxlen or 0
-
     def resize(self, canary: Canary, max_runs: int) -> None:
         """Continue as ``canary``, with another number of runs."""
         self.canary = canary
-        if max_runs != self.runs.maxlen:
-            self.runs = deque(self.runs, maxlen=max_runs)
+        self.max_runs = max_runs
+        self.runs = self.runs[-max_runs:]
 
     def stale_at(self) -> float | None:
         """Return when the state is unknown without another result: when three runs should have ended."""
@@ -133,8 +129,10 @@ class CanaryEntry:
             times.append(stale_at)
         return min(times)
 
-    def status(self, now: float, next_run: float | None, alerts: tuple[str, ...]) -> CanaryStatus:
-        """Return the status at ``now``."""
+    def status(
+        self, now: float, next_run: float | None, alerts: tuple[str, ...], *, has_hours: bool = True
+    ) -> CanaryStatus:
+        """Return the status at ``now``; its ``hours`` are empty unless it ``has_hours``."""
         state, since = self._state, self._since
         stale_at = self.stale_at()
         if stale_at is not None and now >= stale_at:
@@ -154,9 +152,9 @@ class CanaryEntry:
             known_since=self.periods.known_since if self.periods.known_since is not None else self.first_run,
             fault=self._fault if is_bad else None,
             message=scrub(self._message, limit=_MAX_MESSAGE) if is_bad else "",
-            recent_runs=tuple(self.runs),
+            recent_runs=self.runs,
             hour=self._last_hour(now),
-            hours=self.periods.hours,
+            hours=self.periods.hours.statistics() if has_hours else (),
             day=self.periods.day,
             week=self.periods.week,
             month=self.periods.month,
@@ -167,7 +165,7 @@ class CanaryEntry:
     def _add(self, outcome: Outcome, run: RecentRun) -> None:
         if self.first_run is None:
             self.first_run = outcome.started
-        self.runs.append(run)
+        self.runs = (*self.runs[-self.max_runs + 1 :], run) if self.max_runs > 1 else (run,)
         state = _STATES.get(outcome.kind)
         if state is None:
             return
@@ -183,7 +181,7 @@ class CanaryEntry:
 
     def _continue_with(self, later: "CanaryEntry") -> None:
         """Take over what ``later`` has observed after the runs of this entry."""
-        self.runs.extend(later.runs)
+        self.runs = (*self.runs, *later.runs)[-self.max_runs :]
         self._hour.extend(later._hour)
         if later._last_result is not None:
             if later._state is not self._state or self._since is None:

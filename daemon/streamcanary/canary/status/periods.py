@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from streamcanary.canary.status.hour_series import HourSeries
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
 from streamcanary.model.statistics.quantile_sketch import QuantileSketch, quantile
 from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts, period_start
@@ -14,6 +15,7 @@ from streamcanary.model.status.canary_status import HOURS, FaultCount, Percentil
 _DAY = 86_400
 _WEEK, _MONTH = 7 * _DAY, 30 * _DAY
 _CANARIES_PER_READ = 100  # a longer read would keep others of the store waiting
+_NO_HOURS: Final = HourSeries()
 _LATE_RUNS: Final = 600.0
 """Seconds after an hour in which it is read again: runs that began in it end later."""
 
@@ -51,7 +53,7 @@ class PeriodHistory(Protocol):
 class Periods(Struct, frozen=True, kw_only=True):
     """What the store knows of one canary: the full hours of the last day, and the last 1, 7 and 30 days."""
 
-    hours: tuple[PeriodStatistics, ...] = ()
+    hours: HourSeries = _NO_HOURS
     day: PeriodStatistics | None = None
     week: PeriodStatistics | None = None
     month: PeriodStatistics | None = None
@@ -63,7 +65,7 @@ class PeriodReader:
 
     def __init__(self, history: PeriodHistory) -> None:
         self._history = history
-        self._hours: dict[str, dict[int, PeriodStatistics]] = {}
+        self._hours: dict[str, HourSeries] = {}
         self._first: dict[str, int] = {}
         self._read_until: dict[str, float] = {}  # by canary: the start of the first hour that may change
 
@@ -93,14 +95,14 @@ class PeriodReader:
         if unknown := {recorded: name for recorded, name in canaries.items() if name not in self._first}:
             self._first.update(await self._history.first_periods(unknown))
         await self._read_hours(canaries, now)
+        spans = [(start, now - start) for start in starts]  # shared by all canaries
         found = {}
         for name in names:
-            hours = self._hours.get(name, {})
             day, week, month = (
-                _statistics(start, now - start, counts) for start, counts in zip(starts, sums[name], strict=True)
+                _statistics(start, length, counts) for (start, length), counts in zip(spans, sums[name], strict=True)
             )
             found[name] = Periods(
-                hours=tuple(hours[start] for start in sorted(hours) if hour - HOURS * HOUR <= start < hour),
+                hours=self._hours.get(name, _NO_HOURS).before(hour),
                 day=day,
                 week=week,
                 month=month,
@@ -126,10 +128,10 @@ class PeriodReader:
                 rollup.details.merge(former.details)
             merged[rollup.canary][rollup.started] = rollup
         for name in due.values():
-            hours = {start: each for start, each in self._hours.get(name, {}).items() if start >= oldest}
-            for start, rollup in merged.get(name, {}).items():
-                hours[start] = _hour_statistics(rollup)
-            self._hours[name] = hours
+            known = self._hours.get(name, _NO_HOURS).statistics()
+            hours = {each.started: each for each in known}
+            hours |= {start: _hour_statistics(rollup) for start, rollup in merged.get(name, {}).items()}
+            self._hours[name] = HourSeries(hours[start] for start in sorted(hours) if oldest <= start < hour)
             self._read_until[name] = hour if now >= hour + _LATE_RUNS else hour - HOUR
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from streamcanary import __version__
 from streamcanary.canary.status.canary_entry import CanaryEntry
@@ -21,8 +22,11 @@ from streamcanary.store.errors import StoreFailing
 
 _log = logging.getLogger(__name__)
 
+SMALL_FLEET: Final = 2_000
+"""With more canaries, statuses have their hours when asked for (:meth:`CanaryStatuses.with_hours`), to save memory."""
+
 MAX_RUNS: Final = 120_000
-"""Recent runs of all canaries in memory, at most."""
+"""Recent runs of all canaries in memory, at most, in a small fleet; half as many in a larger one."""
 
 PERIODS_INTERVAL: Final = 5.0
 """Seconds between two reads of the periods, at least: a page must not say 100 % while everything fails."""
@@ -87,6 +91,7 @@ class CanaryStatuses:
         self._alerts_read_at = float("-inf")
         self._statuses: tuple[CanaryStatus, ...] = ()
         self._summary: StatusSummary | None = None
+        self._keeps_hours = True
         self._history: RunHistory | None = None
         self._task: asyncio.Task[None] | None = None
         self._has_first_result = asyncio.Event()
@@ -101,7 +106,9 @@ class CanaryStatuses:
         """Continue with other canaries; one that was renamed keeps its runs."""
         former = dict(self._entries)
         canaries = tuple(canaries)
-        max_runs = max(1, min(MAX_RECENT_RUNS, MAX_RUNS // max(1, len(canaries))))
+        self._keeps_hours = len(canaries) <= SMALL_FLEET
+        all_runs = MAX_RUNS if self._keeps_hours else MAX_RUNS // 2
+        max_runs = max(1, min(MAX_RECENT_RUNS, all_runs // max(1, len(canaries))))
         names = {canary.name for canary in canaries}
         self._instance = instance
         self._entries = {}
@@ -131,18 +138,28 @@ class CanaryStatuses:
             self._has_first_result.set()
 
     def statuses(self) -> tuple[CanaryStatus, ...]:
-        """Return the statuses in the order of the configuration."""
+        """Return the statuses in the order of the configuration; in a large fleet, without ``hours``."""
         self._refresh()
         return self._statuses
+
+    def with_hours(self, statuses: Iterable[CanaryStatus]) -> tuple[CanaryStatus, ...]:
+        """Return ``statuses`` with their ``hours``, which those of a large fleet do not have."""
+        if self._keeps_hours:
+            return tuple(statuses)
+        entries = self._entries
+        return tuple(
+            replace(status, hours=entries[status.name].periods.hours.statistics()) if status.name in entries else status
+            for status in statuses
+        )
 
     def find(self, name: str) -> CanaryStatus | None:
         """Return the status of the canary ``name``; ``None`` if there is none."""
         self._refresh()
         cached = self._cache.get(name)
-        return None if cached is None else cached.status
+        return None if cached is None else self.with_hours((cached.status,))[0]
 
     def changed_since(self, revision: int) -> tuple[CanaryStatus, ...]:
-        """Return the statuses that have changed after ``revision``."""
+        """Return the statuses that have changed after ``revision``; in a large fleet, without ``hours``."""
         self._refresh()
         return tuple(cached.status for cached in self._cache.values() if cached.revision > revision)
 
@@ -274,7 +291,7 @@ class CanaryStatuses:
     def _build(self, entry: CanaryEntry, former: _Cached | None, now: float) -> _Cached:
         name = entry.canary.name
         next_run = self.next_run(name)
-        status = entry.status(now, next_run, self._alerts_by_canary.get(name, ()))
+        status = entry.status(now, next_run, self._alerts_by_canary.get(name, ()), has_hours=self._keeps_hours)
         if former is not None and former.revision == entry.revision and former.status.state is not status.state:
             self.revision += 1
             entry.revision = self.revision

@@ -1,7 +1,7 @@
 """The canaries: their statuses, filtered and in pages, one of them in detail, and its recorded runs."""
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Final, Protocol
 
 from msgspec import Meta, Struct
@@ -36,6 +36,10 @@ class CanaryStatuses(Protocol):
 
     def statuses(self) -> tuple[CanaryStatus, ...]:
         """Return the statuses in the order of the configuration."""
+        ...
+
+    def with_hours(self, statuses: Iterable[CanaryStatus]) -> tuple[CanaryStatus, ...]:
+        """Return ``statuses`` with their ``hours``, which those of a large fleet do not have."""
         ...
 
     def find(self, name: str) -> CanaryStatus | None:
@@ -155,7 +159,7 @@ def canary_endpoints(
         rest = (status for status in matching if status.name > last)
         page = heapq.nsmallest(query.limit + 1, rest, key=lambda status: status.name)
         has_more = len(page) > query.limit
-        page = page[: query.limit]
+        page = list(statuses.with_hours(page[: query.limit]))
         return json_response(
             CanaryPage(
                 canaries=page,

@@ -52,7 +52,7 @@ class LiveParts:
     def _overview(self, page: str, changed: frozenset[str]) -> dict[str, Any]:
         statuses, now = self._sources.canaries.statuses(), self._clock.time()
         query = OverviewQuery.from_items(parse_qsl(page, max_num_fields=_MAX_FIELDS))
-        view = overview_view(statuses, query)
+        view = overview_view(statuses, query, self._sources.canaries.with_hours)
         section = macro("group.html", "group_section")
         parts = {
             "sentence": render("sentence.html", summary=self._sources.canaries.summary(), now=now),

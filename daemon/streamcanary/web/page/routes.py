@@ -62,7 +62,7 @@ class StatusPages:
     async def overview(self, request: Request) -> Response:
         """Show all canaries in groups."""
         query = OverviewQuery.from_items(request.query_params.multi_items())
-        view = overview_view(self._sources.canaries.statuses(), query)
+        view = overview_view(self._sources.canaries.statuses(), query, self._sources.canaries.with_hours)
         return html("overview.html", view=view, live="overview", here="overview", **self.frame(request))
 
     async def canary(self, request: Request) -> Response:

@@ -1,6 +1,6 @@
 """What the status page shows, as it comes in: Protocols of the data behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -33,6 +33,9 @@ class Canaries(Protocol):
 
     def recorded_names(self, name: str) -> tuple[str, ...]:
         """Return the names under which the runs of a canary are recorded."""
+
+    def with_hours(self, statuses: Iterable[CanaryStatus]) -> tuple[CanaryStatus, ...]:
+        """Return ``statuses`` with their ``hours``, which those of a large fleet do not have."""
         ...
 
     def find(self, name: str) -> CanaryStatus | None:

@@ -1,7 +1,7 @@
 """The overview: canaries in groups, the worst first, and as much in full as a person can read."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 from urllib.parse import urlencode
 
@@ -29,6 +29,9 @@ _CELL_COLUMNS: Final = 100
 _MAX_QUERY: Final = 100  # characters of one value
 _MAX_LABELS: Final = 10
 _GROUPINGS: Final = ("target", "provider", "model")
+
+WithHours = Callable[[Iterable[CanaryStatus]], tuple[CanaryStatus, ...]]
+"""Returns statuses with their hours, which those of a large fleet do not have."""
 
 
 class OverviewQuery(Struct, frozen=True, kw_only=True):
@@ -156,8 +159,10 @@ class OverviewView(Struct, frozen=True, kw_only=True):
         return _group_key(status, self.query.group)
 
 
-def overview_view(statuses: Sequence[CanaryStatus], query: OverviewQuery) -> OverviewView:
-    """Return what the overview shows of ``statuses``."""
+def overview_view(
+    statuses: Sequence[CanaryStatus], query: OverviewQuery, with_hours: WithHours = tuple
+) -> OverviewView:
+    """Return what the overview shows of ``statuses``; ``with_hours`` completes those of its rows."""
     matching = [status for status in statuses if query.matches(status)]
     groups: dict[str, list[CanaryStatus]] = {}
     for status in matching:
@@ -169,7 +174,7 @@ def overview_view(statuses: Sequence[CanaryStatus], query: OverviewQuery) -> Ove
     collapses = len(matching) > _SMALL
     budget, views = MAX_ROWS, []
     for key, members in shown:
-        view = _group_view(key, members, query, budget=budget, collapses=collapses)
+        view = _group_view(key, members, query, budget=budget, collapses=collapses, with_hours=with_hours)
         budget = max(0, budget - len(view.rows)) if not view.is_open else budget
         views.append(view)
     return OverviewView(
@@ -211,7 +216,13 @@ def element_id(name: str) -> str:
 
 
 def _group_view(
-    key: str, members: Sequence[CanaryStatus], query: OverviewQuery, *, budget: int, collapses: bool
+    key: str,
+    members: Sequence[CanaryStatus],
+    query: OverviewQuery,
+    *,
+    budget: int,
+    collapses: bool,
+    with_hours: WithHours,
 ) -> GroupView:
     ordered = sorted(members, key=lambda status: (SEVERITY.index(status.state), status.name))
     troubled = [status for status in ordered if status.state not in ("ok", "unknown")]
@@ -235,7 +246,7 @@ def _group_view(
         / runs
         if runs
         else None,
-        rows=tuple(row_of(status) for status in full),
+        rows=tuple(row_of(status) for status in with_hours(full)),
         hidden=0 if is_open else len(rest),
         cells=cell_field([status.state.value for status in rest], _CELL_COLUMNS) if rest and not is_open else None,
         is_open=is_open,
