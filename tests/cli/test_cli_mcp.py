@@ -217,3 +217,37 @@ def test_answers_are_bounded(size: int) -> None:
     assert not {"\x1b", "\u202e"} & set(text)
     document = json.loads(text)
     assert size == len(document["items"]) + document["left_out"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"status": {"name": "chat", "alerts": ["x" * 400] * 50}, "rules": [{"text": "y" * 400}] * 50},
+        {
+            "name": "chat",
+            **{f"field-{number}": {"text": "x" * 500} for number in range(40)},
+            "runs": [[["z" * 500] * 40]],
+        },
+        {"name": "chat", "object": {f"{number}": "x" * 500 for number in range(49)}, "other": {"a": ["y" * 500] * 40}},
+        {"name": "chat", **{f"{number}-{'k' * 90}": '"' * 500 for number in range(49)}},
+        {"name": "chat", "items": [{"timeline": ["x" * 500] * 50} for _ in range(50)]},
+    ],
+)
+def test_a_long_document_is_shortened_inside(document: dict[str, Any]) -> None:
+    """It stays valid JSON with all that is short, and says of which lists how many entries are left out."""
+    for items in (None, "items"):
+        text = answer(document, items)
+        assert len(text) <= MAX_CHARACTERS
+        found = json.loads(text)
+        assert DATA_WARNING == found["warning"]
+        assert document.get("name") == found.get("name")
+        assert found.get("left_out") or found["shortened"]
+
+
+def test_what_is_left_out_is_counted() -> None:
+    """By the path of the list; a document that fits has no such field."""
+    found = json.loads(answer({"status": {"alerts": ["x" * 490] * 50, "runs": ["y" * 490] * 50}, "name": "chat"}))
+    kept = {name: len(found["status"][name]) for name in ("alerts", "runs")}
+    assert {f"status.{name}": 50 - count for name, count in kept.items() if count < 50} == found["shortened"]
+    assert sum(kept.values()) >= 25
+    assert "shortened" not in json.loads(answer({"status": {"alerts": ["x"]}}))

@@ -1,7 +1,7 @@
 """What the tools answer: short documents of bounded size, in which texts of others are marked as data."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from streamcanary.model.redaction.printable import printable
@@ -18,6 +18,7 @@ MAX_CHARACTERS: Final = 30_000
 _MAX_TEXT = 500
 _MAX_ITEMS = 50
 _MAX_DEPTH = 8
+_MAX_PATH = 200  # characters
 _CANARY_FIELDS = ("name", "target", "model", "labels", "state", "since", "fault", "message", "alerts", "next_run")
 _RUN_FIELDS = ("run_id", "canary", "kind", "started", "duration", "time_to_first_token", "fault", "reason", "cost")
 _INCIDENT_FIELDS = (
@@ -27,17 +28,57 @@ _INCIDENT_FIELDS = (
 
 
 def answer(document: Mapping[str, Any], items: str | None = None) -> str:
-    """Return ``document`` as JSON with the warning; of the list ``items`` as many as fit."""
+    """Return ``document`` as JSON with the warning, always valid; of the list ``items`` as many as fit.
+
+    If there is more than fits, the largest lists and objects in it lose their last entries. ``left_out`` is the number
+    of ``items`` that are left out, and ``shortened`` that of entries by the path of their list, such as
+    ``status.alerts``.
+    """
     cleaned = {"warning": DATA_WARNING, **_clean(document)}
-    if items is not None and isinstance(cleaned.get(items), list):
-        total = len(document[items])
-        while len(text := _encode({**cleaned, "left_out": total - len(cleaned[items])})) > MAX_CHARACTERS:
-            if not cleaned[items]:
-                break
-            cleaned[items] = cleaned[items][: len(cleaned[items]) // 2]
-    else:
-        text = _encode(cleaned)
-    return text if len(text) <= MAX_CHARACTERS else text[:MAX_CHARACTERS] + "…"
+    if items is None or not isinstance(cleaned.get(items), list):
+        return _encode_shortened(cleaned)
+    total = len(document[items])
+    while len(text := _encode({**cleaned, "left_out": total - len(cleaned[items])})) > MAX_CHARACTERS:
+        if len(cleaned[items]) <= 1:
+            return _encode_shortened({**cleaned, "left_out": total - len(cleaned[items])})
+        cleaned[items] = cleaned[items][: len(cleaned[items]) // 2]
+    return text
+
+
+def _encode_shortened(document: dict[str, Any]) -> str:
+    """Return ``document`` as JSON; while it is too long, halve the list or object in it that has the longest text."""
+    shortened: dict[str, int] = {}
+    while len(text := _encode({**document, **({"shortened": shortened} if shortened else {})})) > MAX_CHARACTERS:
+        path, value = max(_containers(document), key=lambda found: _own_length(found[1]))
+        kept = len(value) // 2
+        shortened[path] = shortened.get(path, 0) + len(value) - kept
+        if isinstance(value, list):
+            del value[kept:]
+        else:
+            for key in list(value)[kept:]:
+                del value[key]
+    return text
+
+
+def _containers(document: dict[str, Any]) -> Iterator[tuple[str, list[Any] | dict[str, Any]]]:
+    """Yield ``document`` and what is not empty in it with paths; lists and objects of a list have the path of that."""
+    yield "document", document
+    waiting: list[tuple[str, Any]] = list(document.items())
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict) and value:
+            yield path, value
+            waiting += [(f"{path}.{key}"[:_MAX_PATH], one) for key, one in value.items()]
+        elif isinstance(value, list) and value:
+            yield path, value
+            waiting += [(path, one) for one in value]
+
+
+def _own_length(value: list[Any] | dict[str, Any]) -> int:
+    """Return the characters of ``value``; an object counts without the lists and objects in it."""
+    if isinstance(value, list):
+        return len(_encode(value))
+    return len(_encode({key: None if isinstance(one, (list, dict)) else one for key, one in value.items()}))
 
 
 def text_answer(lines: Sequence[str]) -> str:
@@ -95,5 +136,5 @@ def _clean(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def _encode(document: Mapping[str, Any]) -> str:
+def _encode(document: Mapping[str, Any] | list[Any]) -> str:
     return json.dumps(document, ensure_ascii=False)
