@@ -58,7 +58,7 @@ async def test_demo_once_prints_an_outage_and_a_summary() -> None:
     assert 0 < summary["failed"] < summary["runs"] < summary["attempts"]
     assert 0 < summary["seconds_to_fire"]
     assert 0 < summary["seconds_to_resolve"]
-    positions = [result.stderr.find(text) for text in ("PAGE  FIRING", "stream_cut", "stalled", "rate_limited")]
+    positions = [result.stderr.find(text) for text in ("PAGE  FIRING", "stream cut off", "stalled", "rate limited")]
     assert -1 not in positions
     assert result.stderr.find("PAGE  FIRING") < result.stderr.find("PAGE  RESOLVED")
     end = result.stderr[result.stderr.find("PAGE  RESOLVED") :]
@@ -111,7 +111,7 @@ async def test_probe_of_a_failing_canary_is_exit_code_1(tmp_path: Path) -> None:
     async with FakeProvider() as provider:
         result = await run_command("probe", "-c", config(tmp_path, provider))
     assert (1, "") == (result.code, result.stderr)
-    assert "FAILED: server_error (HTTP 500)" in result.stdout
+    assert "FAILED: server error (HTTP 500)" in result.stdout
     assert "5up3rs3cr3t" not in result.stdout
 
 

@@ -91,7 +91,7 @@ async def test_an_agent_finds_out_what_is_broken(tmp_path: Path) -> None:
 
             text = await poll_until(waterfall, 20, lambda: "no waterfall")
             assert text.startswith(DATA_WARNING)
-            assert "server_error" in text
+            assert "server error" in text
             assert SECRET not in text
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from streamcanary.model.faults import Blame, FaultKind
+from streamcanary.model.faults import Blame, Fault, FaultKind
 
 FAULT_WORDS: Final[dict[FaultKind, str]] = {
     FaultKind.INVALID_REQUEST: "invalid request",
@@ -60,3 +60,8 @@ _WORDS: Final = {kind.value: words for kind, words in FAULT_WORDS.items()}
 def fault_words(kind: str) -> str:
     """Return a kind of fault in words; one that is not in the table, or another reason, with spaces for ``_``."""
     return _WORDS.get(kind) or kind.replace("_", " ")
+
+
+def describe_fault(fault: Fault) -> str:
+    """Return a fault as a line for people: ``server error (HTTP 503): overloaded``."""
+    return f"{fault_words(fault.kind)}{str(fault).removeprefix(fault.kind)}"

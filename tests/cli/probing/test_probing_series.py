@@ -73,7 +73,7 @@ async def test_junit_and_markdown_files_are_written(tmp_path: Path) -> None:
     ]
     failures = [element.get("message") for element in suites.iter("failure")]
     assert "2 of 2 runs failed" == failures[-1]
-    assert str(failures[0]).startswith("server_error (HTTP 500): ")
+    assert str(failures[0]).startswith("server error (HTTP 500): ")
     markdown = (tmp_path / "probe.md").read_text()
     assert markdown.startswith("## Probe failed: failing\n")
     assert "| server error | provider | 2 |" in markdown

@@ -84,7 +84,7 @@ def test_a_note_that_is_too_wide_is_wrapped(width: int) -> None:
         0.0, 2.0, "stream_truncated", route="sim-truncated-model", **{names.ATTEMPT_CONNECTION: "new"}
     )
     text = "\n".join(render_trace(make_trace(attempt), Style(width=width)))
-    assert "HTTP 200, stream_truncated, new connection" in " ".join(text.split())
+    assert "HTTP 200, stream ended early, new connection" in " ".join(text.split())
 
 
 def test_wide_characters_keep_the_columns_aligned() -> None:

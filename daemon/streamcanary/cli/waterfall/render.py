@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from streamcanary.cli.waterfall.rows import Row, attempts_of, waterfall_rows
 from streamcanary.model import names
-from streamcanary.model.fault_words import FIXERS
+from streamcanary.model.fault_words import FIXERS, fault_words
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.model.redaction.printable import printable
 from streamcanary.model.run_trace import RunTrace, TraceSpan
@@ -79,7 +79,7 @@ def _heading(trace: RunTrace, style: Style) -> Iterator[str]:
     color = "ok" if run.outcome in _GOOD else "error"
     outcome = style.paint(_clean(run.outcome, 40).upper(), color)
     yield f"{style.paint(_clean(run.canary, 100), 'bold')} on {_clean(run.target, 100)}: {outcome}"
-    yield from (style.paint(line, color) for line in _wrap(run.message, 0, style))
+    yield from (style.paint(line, color) for line in _wrap(_run_message(trace), 0, style))
     attempts = f"{run.attempts} attempt{'' if run.attempts == 1 else 's'}"
     yield f"{run.started:%Y-%m-%d %H:%M:%S} UTC, took {format_seconds(run.duration)}, {attempts}"
     yield f"run {_clean(run.run_id, 64)}, trace {_clean(run.trace_id, 64)}"
@@ -142,7 +142,7 @@ def _fault_lines(trace: RunTrace, style: Style) -> Iterator[str]:
         if attempt.status != "error":
             continue
         attributes, title = attempt.attributes, f"attempt {number}"
-        message, *more = _wrap(attempt.message, len(title) + 2, style) or [""]
+        message, *more = _wrap(_in_words(attempt), len(title) + 2, style) or [""]
         yield f"{style.paint(title, 'bold')}  {style.paint(message, 'error')}"
         yield from (f"{'':{len(title)}}  {style.paint(line, 'error')}" for line in more)
         blame = str(attributes.get(names.ATTEMPT_BLAME, ""))
@@ -156,6 +156,19 @@ def _fault_lines(trace: RunTrace, style: Style) -> Iterator[str]:
         }
         text = "; ".join(f"{name}: {value}" for name, value in details.items() if value)
         yield from (f"{'':{len(title)}}  {line}" for line in _wrap(text, len(title) + 2, style))
+
+
+def _run_message(trace: RunTrace) -> str:
+    kind, message = trace.run.fault or "", trace.run.message
+    return fault_words(kind) + message.removeprefix(kind) if kind and message.startswith(kind) else message
+
+
+def _in_words(attempt: TraceSpan) -> str:
+    """Return the message of a failed attempt, which begins with the kind of its fault, with the kind in words."""
+    kind = str(attempt.attributes.get(names.ATTEMPT_FAULT, ""))
+    if not kind or not attempt.message.startswith(kind):
+        return attempt.message
+    return fault_words(kind) + attempt.message.removeprefix(kind)
 
 
 def _event_lines(span: TraceSpan, style: Style, depth: int = 0) -> Iterator[str]:

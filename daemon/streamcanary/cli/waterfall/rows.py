@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from streamcanary.model import names
+from streamcanary.model.fault_words import fault_words
 from streamcanary.model.run_trace import RunTrace, TraceSpan
 
 RowKind = Literal["ok", "error", "phase", "wait"]
@@ -107,7 +108,7 @@ def _label_and_note(span: TraceSpan, number: int) -> tuple[str, str]:
         status = attributes.get(names.HTTP_STATUS)
         parts = [
             "" if status is None else f"HTTP {status}",
-            str(attributes.get(names.ATTEMPT_FAULT, "")),
+            fault_words(str(attributes.get(names.ATTEMPT_FAULT, ""))),
             str(attributes.get(names.ATTEMPT_CONNECTION, "")) and f"{attributes[names.ATTEMPT_CONNECTION]} connection",
         ]
         return f"attempt {number}, {attributes.get(names.ATTEMPT_ROUTE, '')}", ", ".join(filter(None, parts))

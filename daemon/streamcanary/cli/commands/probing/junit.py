@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
+from streamcanary.model.fault_words import describe_fault
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 _INVALID = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 cannot contain these at all
@@ -41,16 +42,15 @@ def _add_run(suite: ET.Element, number: int, outcome: Outcome, kinds: frozenset[
         name=f"run {number}",
         time=f"{outcome.duration:.3f}",
     )
-    reason = str(outcome.fault) if outcome.fault else outcome.reason or ""
+    reason = describe_fault(outcome.fault) if outcome.fault else outcome.reason or ""
     if outcome.kind in _ERRORS:
         ET.SubElement(case, "error", type=outcome.kind.value, message=_valid(reason))
     elif outcome.kind in kinds:
         ET.SubElement(case, "failure", type=outcome.kind.value, message=_valid(reason))
     lines = [f"run id {outcome.run_id}", f"outcome {outcome.kind.value}"]
-    lines += [
-        f"attempt {each.number} on {each.route}: {each.fault or 'answered'} ({each.duration:.3f} s)"
-        for each in outcome.attempts
-    ]
+    for each in outcome.attempts:
+        result = describe_fault(each.fault) if each.fault else "answered"
+        lines.append(f"attempt {each.number} on {each.route}: {result} ({each.duration:.3f} s)")
     ET.SubElement(case, "system-out").text = _valid("\n".join(lines))
 
 

@@ -16,6 +16,7 @@ from streamcanary.events import (
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.diagnosis import Diagnosis, StepState
+from streamcanary.model.fault_words import describe_fault
 from streamcanary.model.outcome import Attempt, Outcome
 from streamcanary.model.redaction.redactor import Redactor, scrub
 from streamcanary.model.redaction.stream import StreamRedactor
@@ -45,7 +46,8 @@ class EventPrinter:
                 self._stream = StreamRedactor(self._redactors[canary.name]())
             case AttemptFailed(attempt=attempt, next_delay=delay):
                 next_attempt = "" if delay is None else f"; next attempt in {format_duration(delay)}"
-                print(f"\n  ! {attempt.fault}{next_attempt}", flush=True)
+                fault = describe_fault(attempt.fault) if attempt.fault else ""
+                print(f"\n  ! {fault}{next_attempt}", flush=True)
             case FallbackStarted(route=route):
                 print(f"  > falling back to {route}", flush=True)
             case Restarted():
@@ -81,7 +83,7 @@ def print_outcome(outcome: Outcome) -> None:
     print(f"  {', '.join(timings)}")
     if reported := _format_reported(outcome):
         print(f"  {reported}")
-    reason = f": {outcome.fault}" if outcome.fault else f": {outcome.reason}" if outcome.reason else ""
+    reason = f": {describe_fault(outcome.fault)}" if outcome.fault else f": {outcome.reason}" if outcome.reason else ""
     print(f"  {outcome.kind.value.upper()}{reason}", flush=True)
     sys.stdout.flush()
 
@@ -107,7 +109,7 @@ def _format_reported(outcome: Outcome) -> str:
 def format_attempt(attempt: Attempt) -> str:
     """Return an attempt as one line."""
     delay = f" after a delay of {format_duration(attempt.delay)}" if attempt.delay else ""
-    result = f"{attempt.fault}" if attempt.fault else "answered"
+    result = describe_fault(attempt.fault) if attempt.fault else "answered"
     phases = ", ".join(
         f"{name.replace('_', ' ')} {format_duration(seconds)}" for name, seconds in attempt.phases.items()
     )

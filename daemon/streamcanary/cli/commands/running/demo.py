@@ -16,6 +16,7 @@ from streamcanary.events import AttemptFailed, Event, FallbackStarted
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
+from streamcanary.model.fault_words import fault_words
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Simulator, Timeline, Timings
 
@@ -102,7 +103,7 @@ class DemoProgress:
         """Print failed attempts and fallbacks."""
         match event:
             case AttemptFailed(attempt=attempt, next_delay=delay):
-                fault = attempt.fault.kind if attempt.fault else ""
+                fault = fault_words(attempt.fault.kind) if attempt.fault else ""
                 next_step = "no further attempt"
                 if delay is not None:
                     next_step = f"next attempt {f'in {format_duration(delay)}' if delay else 'at once'}"
@@ -157,7 +158,7 @@ class DemoProgress:
         if alert["resolved"] is not None:
             self.print_line(f"      {alert['canary']}: {alert['reason']}")
             return
-        counts = ", ".join(f"{kind} {count}x" for kind, count in evidence["faults"].items())
+        counts = ", ".join(f"{fault_words(kind)} {count}x" for kind, count in evidence["faults"].items())
         self.print_line(f"      {alert['canary']}: {evidence['bad']} of {evidence['total']} runs failed; {counts}")
         self.print_line(f"      last error: {evidence['message']}")
         if evidence["diagnosis"]:
