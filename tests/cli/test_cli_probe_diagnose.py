@@ -41,7 +41,7 @@ async def test_a_failed_step_is_marked() -> None:
     assert "model " in lines[failed]
     assert lines[failed].endswith("listed models")
     assert "> did you mean sim-ok" in lines[failed + 1]
-    assert "FAILED: not_found (HTTP 404)" in lines[-1]
+    assert "FAILED: not found (HTTP 404)" in lines[-1]
 
 
 @pytest.mark.parametrize(("certificate", "code"), [(LOOPBACK, 0), (EXPIRED, 1)])
