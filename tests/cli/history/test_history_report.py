@@ -125,6 +125,14 @@ async def test_since_leaves_out_earlier_runs(database: Path, capfd: pytest.Captu
     assert ["Down"] == [one["rule"] for one in document["incidents"]]
 
 
+async def test_one_of_each_is_no_plural(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """One canary with one run and one incident are in the singular."""
+    path = tmp_path / "store.db"
+    await write_store(path, [run(1, age=HOUR)], [incident("Down", opened=HOUR, resolved=60)])
+    assert 0 == report(arguments("--db", path))
+    assert "1 canary, 1 run, 100 % answered; 1 incident" in capfd.readouterr().out
+
+
 async def test_markdown_escapes_what_providers_say(database: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Hostile text makes neither markup nor another cell, and no control character reaches the terminal."""
     assert 0 == report(arguments("--db", database))

@@ -42,13 +42,18 @@ def summary(report: PeriodReport) -> str:
         return NO_RUNS
     count, open_count = len(report.incidents), sum(one.resolved is None for one in report.incidents)
     firing = f", {open_count} of them still firing" if open_count else ""
+    canaries = _number(len(report.canaries), "canary", "canaries")
     parts = [
-        f"{len(report.canaries)} canaries, {runs} runs, {format_rate(1 - failed / runs)} answered",
-        f"{count} incident{'' if count == 1 else 's'}{firing}",
+        f"{canaries}, {_number(runs, 'run', 'runs')}, {format_rate(1 - failed / runs)} answered",
+        f"{_number(count, 'incident', 'incidents')}{firing}",
     ]
     if report.cost_usd:
         parts.append(f"{report.cost_usd:.4f} USD")
     return "; ".join(parts) + "."
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def availability_row(one: CanaryReport) -> Sequence[str]:
