@@ -5,9 +5,12 @@
     │   ├── StoreUnwritable    no such directory, no permission, not a database of streamcanary
     │   ├── StoreLocked        another daemon uses the store
     │   └── StoreTooNew        written by a later version
-    └── at start or while running: the daemon continues without it
-        └── StoreFailing       this read or write failed; a later one may succeed
-            └── StoreLost      the data that was written earlier is lost, too
+    ├── at start or while running: the daemon continues without it
+    │   └── StoreFailing       this read or write failed; a later one may succeed
+    │       └── StoreLost      the data that was written earlier is lost, too
+    └── while running with other replicas: what the daemon owned, another owns now
+        ├── SessionLost        all of it
+        └── LeaseLost          one resource
 
 A corrupt store is no error: it is renamed, and a new one is created in its place.
 """
@@ -41,3 +44,11 @@ class StoreFailing(StoreError):
 
 class StoreLost(StoreFailing):
     """The file was removed, replaced or renamed as corrupt: each owner of state in memory writes all of it again."""
+
+
+class SessionLost(StoreError):
+    """The session of this replica has ended, and others may own what it owned: nothing was written."""
+
+
+class LeaseLost(StoreError):
+    """Another replica owns the resource, or has owned it in between: nothing was written."""
