@@ -1,20 +1,15 @@
 """Chromium from Debian's packages, with all libraries and fonts that it needs, unpacked into the cache.
 
-Nothing is installed, and no root rights are needed. The libraries are those of the Debian release, whatever the machine
-has installed; only the C library is the machine's, as its loader is.
+Nothing is installed, and no root rights are needed.
 """
 
-import os
-import shutil
 from pathlib import Path
 
 import cache
-import progress
+import debian_closure
 
 _PACKAGES = ("chromium", "fonts-dejavu-core", "fonts-liberation")
-_NOT_UNPACKED = ("libc6_", "perl", "systemd_", "dpkg_", "usrmerge_")
 _FOLDER, _PROGRAM = "chromium-debian", "chromium"
-_STEP_TIMEOUT = 600.0  # seconds for each step: refreshing the package lists, downloading 220 MB, unpacking a package
 
 _FONTS = """\
 <?xml version="1.0"?>
@@ -53,44 +48,16 @@ class Chromium:
         """
         if found := self.find():
             return found
-        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            raise cache.Unavailable("`apt-get` is not on PATH")
-        return cache.keep(_FOLDER, _PROGRAM, _unpack, lock_timeout=3 * _STEP_TIMEOUT)
+        return cache.keep(_FOLDER, _PROGRAM, _unpack, lock_timeout=3 * debian_closure.STEP_TIMEOUT)
 
 
 def _unpack(folder: Path) -> None:
-    apt = folder / "apt"
-    with progress.step("downloading Chromium and its libraries from Debian"):
-        _download(folder, apt)
-    with progress.step("unpacking Chromium and its libraries"):
-        for archive in sorted((apt / "cache" / "archives").glob("*.deb")):
-            if not archive.name.startswith(_NOT_UNPACKED):
-                cache.run(["dpkg-deb", "-x", str(archive), str(folder)], cwd=folder, within=_STEP_TIMEOUT)
-    shutil.rmtree(apt)
+    debian_closure.unpack(folder, "Chromium", _PACKAGES)
     (folder / "fonts.template").write_text(_FONTS)
     script = folder / _PROGRAM
     script.write_text(_SCRIPT)
     script.chmod(0o755)
     cache.check_runs(script)
-
-
-def _download(folder: Path, apt: Path) -> None:
-    """Download the packages and all that they depend on, as for a machine on which nothing is installed."""
-    for path in (apt / "state" / "lists" / "partial", apt / "cache" / "archives" / "partial"):
-        path.mkdir(parents=True)
-    (apt / "status").touch()
-    options = [
-        f"Dir::State={apt / 'state'}",
-        f"Dir::State::status={apt / 'status'}",
-        f"Dir::Cache={apt / 'cache'}",
-        "APT::Install-Recommends=false",
-        "Debug::NoLocking=1",
-    ]
-    if os.geteuid() == 0:
-        options.append("APT::Sandbox::User=root")  # the user of APT cannot write to the cache of another
-    command = ["apt-get", "-q", "-y", *(part for option in options for part in ("-o", option))]
-    cache.run([*command, "update"], cwd=folder, within=_STEP_TIMEOUT)
-    cache.run([*command, "--download-only", "install", *_PACKAGES], cwd=folder, within=_STEP_TIMEOUT)
 
 
 PROGRAM = Chromium()

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Build or download the programs that some tests run.
 
-These are an OpenTelemetry Collector, Alertmanager, promtool, Helm, kubectl, kubeconform and actionlint. With their
-names as arguments, also what only `make test-full` needs: prometheus, jaeger, chromium, litellm, llama, kube-apiserver
-and etcd.
+These are an OpenTelemetry Collector, Alertmanager, promtool, Helm, kubectl, kubeconform, actionlint and PostgreSQL.
+With their names as arguments, also what only `make test-full` needs: prometheus, jaeger, chromium, litellm, llama,
+kube-apiserver and etcd.
 
 Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
 seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are
@@ -12,7 +12,7 @@ skipped with the reason, so this is a failure only with ``CI=true``.
 A program of the same name on PATH is never used: its version is unknown, and the tests must not depend on it. To run
 the tests with a program of your own, set its path in STREAMCANARY_TEST_OTELCOL, STREAMCANARY_TEST_ALERTMANAGER or
 STREAMCANARY_TEST_PROMTOOL, and so on; STREAMCANARY_TEST_LITELLM and STREAMCANARY_TEST_LLAMA are a Python that imports
-the server.
+the server, and STREAMCANARY_TEST_POSTGRESQL is a `postgres` in a folder with `initdb`, `psql` and `pg_dump`.
 """
 
 import argparse
@@ -30,6 +30,7 @@ import jaeger
 import kubeconform
 import kubernetes_server
 import otelcol
+import postgresql
 import progress
 import prometheus
 import promtool
@@ -54,6 +55,7 @@ PROGRAMS: dict[str, Tool] = {
     "kubectl": kubernetes_server.KUBECTL,
     "kubeconform": kubeconform.PROGRAM,
     "actionlint": actionlint.PROGRAM,
+    "postgresql": postgresql.PROGRAM,
 }
 FOR_TEST_FULL: dict[str, Tool] = {
     "chromium": chromium.PROGRAM,
