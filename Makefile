@@ -102,8 +102,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 	--no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
 lock: $(VENV)/.developed ## pin the dependencies; ARGS="--upgrade" takes the newest, ARGS="--upgrade-package X" one
-	$(LOCK) pyproject.toml --extra azure --extra mcp --output-file requirements.lock
-	$(LOCK) pyproject.toml --extra azure --extra mcp --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) pyproject.toml --extra azure --extra mcp --extra postgres --output-file requirements.lock
+	$(LOCK) pyproject.toml --extra azure --extra mcp --extra postgres --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
 	$(LOCK) tools/upstreams/litellm.in --output-file tools/upstreams/litellm.lock
 	$(LOCK) tools/upstreams/llama.in --output-file tools/upstreams/llama.lock

@@ -11,7 +11,18 @@ import debian_closure
 
 _PACKAGES = ("postgresql", "postgresql-client")
 # The compiler of queries, what compiles locales, and what sets up an installed server.
-_NOT_NEEDED = ("libllvm*", "libz3-*", "locales*", "libperl*", "lib*-perl", "openssl", "passwd", "adduser", "debconf", "tar")
+_NOT_NEEDED = (
+    "libllvm*",
+    "libz3-*",
+    "locales*",
+    "libperl*",
+    "lib*-perl",
+    "openssl",
+    "passwd",
+    "adduser",
+    "debconf",
+    "tar",
+)
 _NOT_USED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/postgresql/*/lib/bitcode")
 _JIT = "usr/lib/postgresql/*/lib/llvmjit.so"  # without this file the server does not try to load the compiler
 _PROGRAMS = ("postgres", "initdb", "pg_ctl", "psql", "pg_dump")
@@ -24,6 +35,7 @@ architecture=$(uname -m)-linux-gnu
 export LD_LIBRARY_PATH="$folder/usr/lib/$architecture:$folder/lib/$architecture"
 exec "$folder/usr/lib/postgresql/{version}/bin/{name}" "$@"
 """
+
 
 class PostgreSQL:
     """The server ``postgres``; ``initdb``, ``pg_ctl``, ``psql`` and ``pg_dump`` are in the same folder.
@@ -45,6 +57,7 @@ class PostgreSQL:
             return found
         return cache.keep(_FOLDER, _PROGRAM, _unpack, lock_timeout=3 * debian_closure.STEP_TIMEOUT)
 
+
 def _unpack(folder: Path) -> None:
     debian_closure.unpack(folder, "PostgreSQL", _PACKAGES, without=_NOT_NEEDED)
     for path in (path for pattern in _NOT_USED for path in folder.glob(pattern)):
@@ -59,5 +72,6 @@ def _unpack(folder: Path) -> None:
         script.write_text(_SCRIPT.format(version=installation.name, name=name))
         script.chmod(0o755)
         cache.check_runs(script)
+
 
 PROGRAM = PostgreSQL()

@@ -174,6 +174,7 @@ def test_missing_go_is_reported_with_what_to_install(tmp_path):
         rf"kubectl: kubectl {install}\n"
         rf"kubeconform: kubeconform {install}\n"
         rf"actionlint: actionlint {install}\n"
+        rf"postgresql: `apt-get` is not on PATH\n"
     )
     assert re.fullmatch(expected, outcome.stderr), outcome.stderr
 
