@@ -10,7 +10,7 @@ import pytest
 
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.spend import guard as module
+from streamcanary.canary.spend import saved_spend as module
 from streamcanary.canary.spend.budget import BudgetConfig, utc_day
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
 from streamcanary.canary.targets.target import TargetSpec

@@ -15,11 +15,14 @@ with all its retries, which delay the runs after it.
 Canaries are slowed down evenly: with a factor k, each canary makes one of every k scheduled runs. The run counts of two
 canaries with the same interval differ by at most one; by a few more when the request limit of a minute is reached. The
 other runs are skipped.
+
+Replicas that share a database have one budget: ``usd_per_day`` counts the spend of all of them, and each may use the
+part of ``requests_per_minute`` that its canaries have of all scheduled runs.
 """
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -91,7 +94,8 @@ def budget_days(config: BudgetConfig, expected_costs: Iterable[ExpectedCost]) ->
 class BudgetLimiter:
     """Decides which scheduled runs are made.
 
-    ``spend_by_day`` is the spend by UTC day, which is saved across restarts.
+    ``spend_by_day`` is the spend by UTC day, which is saved across restarts; ``other_spend_by_day`` that of other
+    replicas, which counts as well.
     """
 
     def __init__(self, config: BudgetConfig, expected_costs: Mapping[str, ExpectedCost]) -> None:
@@ -100,6 +104,8 @@ class BudgetLimiter:
         self._run_credits = _staggered_credits(expected_costs)
         self._reserved_usd: dict[str, float] = {}
         self._usd_per_second = self._scheduled_runs_per_second = self._max_run_usd = 0.0
+        self._owned: Collection[str] | None = None  # the canaries that this replica runs; None for all
+        self._owned_part = 1.0  # of the scheduled runs of all canaries
         self._sum_up_costs()
         self._exhausted_day = ""  # the UTC day that begins the period whose budget is exhausted
         self._recent_runs = _SlidingWindowCounter()
@@ -107,6 +113,20 @@ class BudgetLimiter:
         self._recent_skipped = _SlidingWindowCounter()
         self._set_rate_window()
         self.spend_by_day: dict[str, Spend] = {}
+        self.other_spend_by_day: Mapping[str, Spend] = {}
+
+    def set_owned(self, canaries: Collection[str]) -> None:
+        """Let ``requests_per_minute`` apply to these canaries alone, which have their part of it.
+
+        Requests of the last minute count in the same proportion: others make those of canaries that they have taken.
+        """
+        self._owned = canaries
+        before = self._owned_part
+        self._sum_up_costs()
+        self._set_rate_window()
+        if self._owned_part < before:
+            for counter in (self._recent_runs, self._recent_retries, self._recent_skipped):
+                counter.thin(self._owned_part / before)
 
     def configure(self, config: BudgetConfig, expected_costs: Mapping[str, ExpectedCost]) -> None:
         """Replace limits and canaries. What was spent and run counts on; a larger budget is available at once.
@@ -184,14 +204,17 @@ class BudgetLimiter:
 
     def usd_spent(self, wall: float) -> float:
         """Return the USD spent on the day of ``wall``."""
-        spend = self.spend_by_day.get(utc_day(wall))
-        return 0.0 if spend is None else spend.usd
+        day = utc_day(wall)
+        return self._usd_of_days(day, day)
 
     def usd_spent_in_period(self, wall: float) -> float:
         """Return the USD spent in the days for which the budget is summed up, one without a fleet."""
         start = self._period_start(wall)
-        first, last = utc_day(start), utc_day(start + (self.days - 1) * _DAY)
-        return sum(spend.usd for day, spend in self.spend_by_day.items() if first <= day <= last)
+        return self._usd_of_days(utc_day(start), utc_day(start + (self.days - 1) * _DAY))
+
+    def _usd_of_days(self, first: str, last: str) -> float:
+        tables = (self.spend_by_day, self.other_spend_by_day)
+        return sum(spend.usd for table in tables for day, spend in table.items() if first <= day <= last)
 
     def _period_start(self, wall: float) -> float:
         return wall - wall % (self.days * _DAY)
@@ -203,21 +226,31 @@ class BudgetLimiter:
     def _sum_up_costs(self) -> None:
         costs = self._expected_costs.values()
         self.days = budget_days(self._config, costs)
-        # Both rates are those without slowdown.
+        # Rates are those without slowdown. Those in USD are of the canaries of all replicas, as the budget is.
         self._usd_per_second = sum(cost.usd / cost.interval for cost in costs)
-        self._scheduled_runs_per_second = sum(1 / cost.interval for cost in costs)
+        all_runs = sum(1 / cost.interval for cost in costs)
+        owned = self._expected_costs if self._owned is None else self._owned
+        self._scheduled_runs_per_second = sum(
+            1 / cost.interval for name, cost in self._expected_costs.items() if name in owned
+        )
+        self._owned_part = self._scheduled_runs_per_second / all_runs if all_runs else 1.0
         self._max_run_usd = max((cost.usd for cost in costs), default=0.0)
 
-    def _set_rate_window(self) -> None:
+    @property
+    def _requests_per_minute(self) -> float | None:
         limit = self._config.requests_per_minute
-        window = _MINUTE if limit is None or limit >= 1 else _MINUTE * _MIN_WINDOW_REQUESTS / limit
+        return None if limit is None else limit * self._owned_part
+
+    def _set_rate_window(self) -> None:
+        limit = self._requests_per_minute
+        window = _MINUTE if not limit or limit >= 1 else _MINUTE * _MIN_WINDOW_REQUESTS / limit
         for counter in (self._recent_runs, self._recent_retries, self._recent_skipped):
             counter.window = window
 
     @property
     def _window_requests(self) -> float | None:
         """The requests that the limit allows in its window; ``None`` without a limit."""
-        limit = self._config.requests_per_minute
+        limit = self._requests_per_minute
         return None if limit is None else limit * self._recent_runs.window / _MINUTE
 
     def _is_exhausted(self, interval: float, wall: float) -> bool:
@@ -259,7 +292,7 @@ class BudgetLimiter:
         attempts_per_run = 1 + self._recent_retries.count(now) / max(1, runs)
         scheduled = self._scheduled_runs_per_second * self._recent_runs.window
         requested = max(scheduled, runs + self._recent_skipped.count(now)) * attempts_per_run
-        return requested / (_TARGET_UTILIZATION * limit) if requested > limit + _EPSILON else 1.0
+        return requested / (_TARGET_UTILIZATION * max(limit, _EPSILON)) if requested > limit + _EPSILON else 1.0
 
 
 class _SlidingWindowCounter:
@@ -272,6 +305,12 @@ class _SlidingWindowCounter:
     def add(self, now: float) -> None:
         self.count(now)  # removes older events
         self._times.append(now)
+
+    def thin(self, part: float) -> None:
+        """Keep this part of the events, evenly."""
+        times = list(self._times)
+        kept = round(part * len(times))
+        self._times = deque(times[position * len(times) // kept] for position in range(kept))
 
     def count(self, now: float) -> int:
         while self._times and self._times[0] <= now - self.window:

@@ -1,16 +1,16 @@
-"""The spend guard: enforces the budget of all canaries of a daemon, and saves their spend in the store."""
+"""The spend guard: enforces the budget of all canaries of a daemon, or of all replicas that share a database."""
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Final, Protocol, Self
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, Self
 
 from msgspec import Struct
 
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.budget import BudgetConfig, BudgetLimiter, ExpectedCost, budget_days, utc_day
 from streamcanary.canary.spend.prices import Price
+from streamcanary.canary.spend.saved_spend import SavedSpend, SpendStore
+from streamcanary.canary.spend.shared_spend import SharedSpend
 from streamcanary.canary.spend.usage import estimate_tokens
 from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.canary import Canary
@@ -18,41 +18,16 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.outcome import BudgetState
 from streamcanary.model.spend import Spend
-from streamcanary.store.errors import StoreFailing, StoreLost
 
 _log = logging.getLogger(__name__)
 
-_SAVE_INTERVAL: Final = 1.0  # seconds between two writes; a crash loses at most the spend of this time
-_RETRY_INTERVAL: Final = 5.0  # seconds between two writes while the store fails
 _SLOWED_STATES: Final = (BudgetState.SLOWED, BudgetState.EXHAUSTED)
 _SLOWDOWN_COOLDOWN: Final = (
     600.0  # seconds without slowdown after which it is logged as over; shorter gaps are not logged
 )
-_FINAL_SAVE_TIMEOUT: Final = 0.3  # time limit of the last write, in seconds
 
 Prices = Mapping[str, tuple[Price | None, ...]]
 """The prices of the primary route and the fallbacks, in this order, by canary."""
-
-
-class SpendStore(Protocol):
-    """The part of the store that the guard uses."""
-
-    async def save_spend(self, days: Mapping[str, Spend]) -> None:
-        """Set the spend of these days; idempotent.
-
-        Raises:
-            StoreFailing: if it could not be saved.
-            StoreLost: if in addition the spend saved before is lost.
-        """
-        ...
-
-    async def load_spend(self) -> dict[str, Spend]:
-        """Return the spend by UTC day.
-
-        Raises:
-            StoreFailing: if it cannot be read.
-        """
-        ...
 
 
 def prices_by_canary(
@@ -152,11 +127,10 @@ class _Books(Struct, frozen=True):
 
 
 class SpendGuard:
-    """Admits runs and records their spend. A context manager: it loads the spend, and saves it when it changes.
+    """Admits runs and records their spend. A context manager: it loads the spend, and follows or saves it.
 
-    ``prepare`` and ``apply`` replace the budget and the canaries; what was spent is kept.
-
-    While the store fails, the spend is kept in memory; the spend in the store is added as soon as it can be read.
+    ``prepare`` and ``apply`` replace the budget and the canaries; what was spent is kept. The spend is in ``store``, or
+    with other replicas in ``shared``: then ``usd_per_day`` is for all of them together.
     """
 
     def __init__(
@@ -166,37 +140,32 @@ class SpendGuard:
         prices: Prices,
         *,
         clock: Clock,
-        store: SpendStore,
+        store: SpendStore | None = None,
+        shared: SharedSpend | None = None,
     ) -> None:
         self.prepare(config, canaries, prices)
         self._books = self._prepared
         self._limiter = BudgetLimiter(config, self._books.expected_costs)
         self._clock = clock
-        self._store = store
+        self._saved = None if store is None else SavedSpend(store, self._limiter)
+        self._shared = shared
+        if shared is not None:
+            shared.bind(self._limiter)
         self._logged_state: BudgetState | None = None
         self._last_slowed: float | None = None  # when canaries were last slowed down, in monotonic seconds
-        self._is_loaded = False
-        self._unsaved_days: set[str] = set()  # days whose spend is not saved yet
-        self._has_unsaved_spend = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._load()
-        except StoreFailing as error:
-            _log.error("spend not loaded", extra={"error": str(error)})  # the budget starts without it
-        self._task = asyncio.create_task(self._save_loop(), name="spend")
+        if self._saved is not None:
+            await self._saved.__aenter__()
+        if self._shared is not None:
+            await self._shared.__aenter__()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(StoreFailing, TimeoutError):
-            async with asyncio.timeout(_FINAL_SAVE_TIMEOUT):
-                if not self._is_loaded:
-                    await self._load()
-                await self._save()
+        if self._saved is not None:
+            await self._saved.__aexit__(*exc)
+        if self._shared is not None:
+            await self._shared.__aexit__(*exc)
 
     def prepare(self, config: BudgetConfig, canaries: Mapping[str, CanarySpec], prices: Prices) -> None:
         """Prepare another budget and other canaries; they take effect at :meth:`apply`."""
@@ -214,6 +183,10 @@ class SpendGuard:
             for name, spec in self._books.canaries.items()
         }
         self._limiter.configure(self._books.config, costs)
+
+    def set_owned(self, canaries: Collection[str]) -> None:
+        """Let ``requests_per_minute`` apply to these canaries: they have their part of it. At first, they are all."""
+        self._limiter.set_owned(canaries)
 
     @property
     def prices(self) -> Prices:
@@ -261,9 +234,8 @@ class SpendGuard:
         """Record what a run of the canary ``name`` used; it is saved within about a second."""
         wall = self._clock.time()
         self._limiter.record_spend(name, spend, wall)
-        if spend.requests:
-            self._unsaved_days.add(utc_day(wall))
-            self._has_unsaved_spend.set()
+        if spend.requests and self._saved is not None:
+            self._saved.mark_changed(utc_day(wall))
 
     def _log_exhaustion(self, state: BudgetState | None) -> None:
         """Log when the daily budget is exhausted, and when there is a new one."""
@@ -294,40 +266,3 @@ class SpendGuard:
         elif now - self._last_slowed >= _SLOWDOWN_COOLDOWN:
             _log.info("canaries at full rate again")
             self._last_slowed = None
-
-    async def _save_loop(self) -> None:
-        """Save the spend when it has changed, at most once a second."""
-        is_failing = False
-        while True:
-            await self._has_unsaved_spend.wait()
-            try:
-                if not self._is_loaded:
-                    await self._load()
-                await self._save()
-            except StoreFailing as error:
-                if not is_failing:
-                    _log.warning("spend not saved", extra={"error": str(error)})  # it is kept in memory
-                is_failing = True
-                await asyncio.sleep(_RETRY_INTERVAL)
-                continue
-            is_failing = False
-            await asyncio.sleep(_SAVE_INTERVAL)
-
-    async def _load(self) -> None:
-        self._limiter.add_spend_by_day(await self._store.load_spend())
-        self._is_loaded = True
-
-    async def _save(self) -> None:
-        if not self._is_loaded or not self._unsaved_days:
-            self._has_unsaved_spend.clear()
-            return
-        self._has_unsaved_spend.clear()
-        days, self._unsaved_days = self._unsaved_days, set()
-        try:
-            await self._store.save_spend(
-                {day: self._limiter.spend_by_day[day] for day in days if day in self._limiter.spend_by_day}
-            )
-        except BaseException as error:  # raised again; the days stay marked as unsaved
-            self._unsaved_days |= set(self._limiter.spend_by_day) if isinstance(error, StoreLost) else days
-            self._has_unsaved_spend.set()
-            raise

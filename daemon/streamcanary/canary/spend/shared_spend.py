@@ -1,0 +1,124 @@
+"""The spend of all replicas that share a database, which have one budget.
+
+The spend of each session is a row by UTC day, which its commits set to what it has spent: a commit that is repeated
+counts once. A replica reads once a second what the others have spent. So all of them together may exceed
+``usd_per_day`` by what they have in flight, and by what they start within about a second.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final, Protocol, Self
+
+from msgspec import Struct
+
+from streamcanary.canary.spend.budget import BudgetLimiter
+from streamcanary.model.spend import Spend
+from streamcanary.store.errors import StoreFailing
+
+_log = logging.getLogger(__name__)
+
+_READ_INTERVAL: Final = 1.0  # seconds between two reads
+
+
+class SpendByOwner(Struct, frozen=True):
+    """What is in the database, by UTC day: the spend of one session (``own``), and that of all ``others``, past too."""
+
+    own: Mapping[str, Spend]
+    others: Mapping[str, Spend]
+
+
+class SharedSpendStore(Protocol):
+    """The part of the database that has the spend of all replicas."""
+
+    async def load_spend_by_owner(self, session: int) -> SpendByOwner:
+        """Return the spend of ``session``, and that of all others.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        ...
+
+
+class SharedSpend:
+    """Lets a budget count what all replicas spend. A context manager: while entered, it reads what others have spent.
+
+    ``start_session`` is called when this replica has another session; ``session_spend`` returns what its commits set.
+    While the database cannot be read, what was read last counts.
+    """
+
+    def __init__(self, store: SharedSpendStore) -> None:
+        self._store = store
+        self._session: int | None = None
+        self._limiter: BudgetLimiter | None = None
+        self._committed: dict[str, Spend] = {}  # of the session, as it was read last
+        self._is_failing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def bind(self, limiter: BudgetLimiter) -> None:
+        """Let ``limiter`` count the spend of the others; its own spend is that of the session."""
+        self._limiter = limiter
+
+    def start_session(self, session: int) -> None:
+        """Continue as ``session``. What the session before has committed is from now on the spend of another one."""
+        own = self._own
+        rest = {day: _difference(spend, self._committed.get(day, Spend())) for day, spend in own.items()}
+        own.clear()
+        own.update({day: spend for day, spend in rest.items() if spend.requests})
+        self._session, self._committed = session, {}
+
+    def session_spend(self) -> dict[str, Spend]:
+        """Return the spend of the session by UTC day, without days whose spend is known to be committed."""
+        return {day: spend for day, spend in self._own.items() if self._committed.get(day) != spend}
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._follow(), name="spend of replicas")
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def read(self) -> None:
+        """Read once what the others have spent.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        session = self._session
+        if session is None:
+            return
+        found = await self._store.load_spend_by_owner(session)
+        if session != self._session or self._limiter is None:
+            return
+        self._limiter.other_spend_by_day = found.others
+        for day, spend in found.own.items():  # never less than before: a session that has ended has no rows of its own
+            if spend.requests >= self._committed.get(day, Spend()).requests:
+                self._committed[day] = spend
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self.read()
+            except StoreFailing as error:
+                if not self._is_failing:
+                    _log.warning("spend of other replicas not read", extra={"error": str(error)})
+                self._is_failing = True
+            else:
+                self._is_failing = False
+            await asyncio.sleep(_READ_INTERVAL)
+
+    @property
+    def _own(self) -> dict[str, Spend]:
+        return {} if self._limiter is None else self._limiter.spend_by_day
+
+
+def _difference(spend: Spend, other: Spend) -> Spend:
+    return Spend(
+        input_tokens=max(0, spend.input_tokens - other.input_tokens),
+        output_tokens=max(0, spend.output_tokens - other.output_tokens),
+        input_usd=max(0.0, spend.input_usd - other.input_usd),
+        output_usd=max(0.0, spend.output_usd - other.output_usd),
+        requests=max(0, spend.requests - other.requests),
+    )
