@@ -145,7 +145,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     had a connection to it with TLS.
     ``lag`` is the time by which the event loop of the daemon was late during the run, in seconds: the other times are
     too long by up to that. ``system_fingerprint`` and ``service_tier`` are what the provider reports with the answer of
-    ``model``. ``previous_model`` is the model that answered the run before, if it was another one.
+    ``model``. ``previous_model`` is the model that answered the run before, if it was another one. ``replica`` is the
+    name of the replica that made the run, if several share a database; otherwise it is empty.
     """
 
     run_id: str
@@ -174,6 +175,7 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget: BudgetState | None = None
     trace_id: str | None = None
     certificate_expiry: float | None = None
+    replica: str = ""
 
     @property
     def answer_duration(self) -> float:

@@ -1,0 +1,54 @@
+"""The interface of a shared database to alerting: pending inputs, and the state with its revision.
+
+The owner of alerting reads the pending inputs in the order of their ids, and deletes them in the transaction that
+commits what they have changed. So each input is evaluated exactly once, whoever is the owner.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from streamcanary.model.alerts.pending_input import AlertProgress, InputKind, PendingInput
+from streamcanary.model.alerts.row_change import RowChange, StateTable
+from streamcanary.model.replicas import Ownership
+
+
+class AlertInputs(Protocol):
+    """Pending inputs and the stored state of alerting.
+
+    Each method may raise ``StoreFailing``; what it did is then unknown, and it may be called again.
+    """
+
+    async def add(self, kind: InputKind, value: bytes) -> int:
+        """Add an input for the owner of alerting, and return its id. Runs are added by ``LeaseStore.commit_runs``."""
+        ...
+
+    async def pending(self, limit: int) -> list[PendingInput]:
+        """Return the first ``limit`` pending inputs in the order of their ids.
+
+        Ids become visible in any order: one that is lower than those returned before may come later.
+        """
+        ...
+
+    async def is_pending(self, id: int) -> bool:  # noqa: A002 - the field's name
+        """Return whether the input of ``id`` waits for the owner of alerting."""
+        ...
+
+    async def progress(self) -> AlertProgress:
+        """Return the revision of the state, and the first pending input."""
+        ...
+
+    async def load(self) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
+        """Return the revision of the state, and its rows by table and key; the rows are of that revision or newer."""
+        ...
+
+    async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+        """Save ``rows``, delete the inputs ``consumed``, and increment the revision if there are rows.
+
+        All in one durable transaction, which is fenced by the session and by the epoch of ``owner``. It is idempotent:
+        a commit whose result is unknown is repeated.
+
+        Raises:
+            SessionLost: if the session was fenced, or is unknown; nothing is changed.
+            LeaseLost: if the session does not own the resource ``alerts`` with that epoch; nothing is changed.
+        """
+        ...
