@@ -25,7 +25,7 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 
 _CANARIES, _EVERY = 2000, 30.0
 _ROUNDS = 3
@@ -52,7 +52,7 @@ def rows() -> list[Row]:
 async def measure(folder: Path, rules: dict[str, dict[str, Any]]) -> list[Row]:
     """Run all canaries for three rounds in real time with ``rules``, one of which is ``Once``, for the delay."""
     clock = SystemClock()
-    store = Store.open(StoreConfig(path=folder / "alerting.db"), clock)
+    store = open_store(StoreConfig(path=folder / "alerting.db"), clock)
     config = AlertsConfig.model_validate({"rules": rules, "group_by": ["alert"]})
     canaries = _fleet()
     alerting = AlertingService(config=config, instance="bench", canaries=canaries, store=store, clock=clock)

@@ -21,7 +21,7 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.statistics.rollup import QUARTER_DAY, period_start
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 
 _DAYS = 8
 _KEPT_RUNS = 200  # of each canary
@@ -43,7 +43,7 @@ def rows() -> list[Row]:
 async def _measure(folder: Path) -> list[Row]:
     clock = SystemClock()
     now = period_start(clock.time(), QUARTER_DAY)
-    store = Store.open(StoreConfig(path=folder / "learning.db"), clock, timeout=120)
+    store = open_store(StoreConfig(path=folder / "learning.db"), clock, timeout=120)
     adding = await store.write(lambda connection: fill_rollups(connection, now, _DAYS * 24))
     await commit_runs(store, now, _KEPT_RUNS)
     canaries = [

@@ -25,7 +25,7 @@ from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.statistics.rollup import Rollup, RunCounts, RunDetails, period_start
 from streamcanary.store import history, rollups
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 from streamcanary.web.api.canaries import CanaryPage
 from streamcanary.web.api.endpoints import endpoint_routes
 from streamcanary.web.api.event_feed import EventSource
@@ -49,7 +49,7 @@ def rows() -> list[Row]:
 
 async def _measure(folder: Path) -> list[Row]:
     clock = SystemClock()
-    store = Store.open(StoreConfig(path=folder / "status.db", keep=40 * 86_400.0), clock, timeout=120)
+    store = open_store(StoreConfig(path=folder / "status.db", keep=40 * 86_400.0), clock, timeout=120)
     now = clock.time()
     await store.write(lambda connection: _fill(connection, now))
     async with CanaryStatuses(_canaries(_CANARIES), instance="bench", clock=clock) as statuses:

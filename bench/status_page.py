@@ -23,7 +23,7 @@ from bench.table import Row
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.statistics.rollup import period_start
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 
 _KEPT_RUNS = 100  # of each canary; the page shows 60
 _REQUESTS = 100
@@ -75,7 +75,7 @@ async def _measure(folder: Path) -> list[Row]:
 
 async def _fill(path: Path) -> None:
     clock = SystemClock()
-    store = Store.open(StoreConfig(path=path), clock, timeout=120)
+    store = open_store(StoreConfig(path=path), clock, timeout=120)
     hour = period_start(clock.time())
     await store.write(lambda connection: fill_rollups(connection, hour, 24))
     await commit_runs(store, clock.time() - _KEPT_RUNS * EVERY, _KEPT_RUNS)

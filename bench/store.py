@@ -13,6 +13,7 @@ from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
 from streamcanary.store import history
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 
 _CANARIES = 20
 _COMMITS_EACH = 100
@@ -78,7 +79,7 @@ def _latency(how: str, measured: tuple[list[float], float]) -> Row:
 
 
 def _open(path: Path, timeout: float = 10.0) -> Store:
-    return Store.open(StoreConfig(path=path), SystemClock(), timeout=timeout)
+    return open_store(StoreConfig(path=path), SystemClock(), timeout=timeout)
 
 
 def _outcome(canary: str, run_id: str) -> Outcome:

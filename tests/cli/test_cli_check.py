@@ -16,7 +16,7 @@ from streamcanary.cli.metric_series_estimate import estimate_series, max_series
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator, Timings
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 from support.alerting.builders import NOON, bad, good, webhook_config
 from support.clock import ManualClock
 from support.programs.daemon import write_config
@@ -207,7 +207,7 @@ def test_config_faults_without_a_rule_are_a_warning(check: CheckFunction) -> Non
 
 async def record(tmp_path: Path, samples: str) -> None:
     """Record runs of ``chat`` in the store of the configuration: ``x`` is failed, ``.`` is ok."""
-    store = Store.open(StoreConfig(path=tmp_path / "store.db"), ManualClock(NOON))
+    store = open_store(StoreConfig(path=tmp_path / "store.db"), ManualClock(NOON))
     await store.commit((), [(bad if sample == "x" else good)(number) for number, sample in enumerate(samples)])
     await store.close()
 

@@ -19,7 +19,7 @@ from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 from support.alerting.builders import NOON, a_run, bad, good, webhook_config
 from support.alerting.histories import answer_times, bursty_samples
 from support.clock import ManualClock
@@ -45,7 +45,7 @@ async def check(
 
     With ``forget``, the store no longer has the runs, but their rollups.
     """
-    store = Store.open(StoreConfig(path=folder / "store.db"), ManualClock(NOON))
+    store = open_store(StoreConfig(path=folder / "store.db"), ManualClock(NOON))
     await store.commit(rows, runs)
     if forget:
         await store.write(lambda connection: connection.execute("DELETE FROM runs"))

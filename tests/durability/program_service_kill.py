@@ -20,7 +20,7 @@ from streamcanary.alerting.service.service import AlertingService
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 from support.alerting.builders import a_fault, a_run, alerts, webhook_config
 
 CANARIES = tuple(Canary(name=name, target="sim", provider="simulator", interval=30.0) for name in ("chat", "search"))
@@ -49,7 +49,7 @@ async def run_alerting(store: Path, config: AlertsConfig, health: Path) -> None:
         config=config,
         instance="default",
         canaries=CANARIES,
-        store=Store.open(StoreConfig(path=store), clock),
+        store=open_store(StoreConfig(path=store), clock),
         clock=clock,
     )
 

@@ -13,6 +13,7 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 
 
 async def append(store: Store, first: int, step: int) -> None:
@@ -33,7 +34,7 @@ async def append(store: Store, first: int, step: int) -> None:
 
 async def main() -> None:
     """Append with five tasks, from ``argv[2]`` on."""
-    store = Store.open(StoreConfig(path=Path(sys.argv[1])), store_clock)
+    store = open_store(StoreConfig(path=Path(sys.argv[1])), store_clock)
     async with asyncio.TaskGroup() as group:
         for first in range(5):
             group.create_task(append(store, int(sys.argv[2]) + first, 5))

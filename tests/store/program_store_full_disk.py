@@ -11,8 +11,8 @@ from pathlib import Path
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.clock import SystemClock
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
+from streamcanary.store.opening import open_store
 from support.store.full_disk import FillableDisk
 
 path, how = Path(sys.argv[1]), sys.argv[2]
@@ -21,7 +21,7 @@ disk = FillableDisk(path, how)
 
 async def main() -> None:
     """Write until writes fail, free the space, and write again."""
-    store = Store.open(StoreConfig(path=path), SystemClock())
+    store = open_store(StoreConfig(path=path), SystemClock())
     taken, failures = [], []
     disk.fill()
     for number in range(60):

@@ -15,6 +15,7 @@ from streamcanary.model.spend import Spend
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
+from streamcanary.store.opening import open_store
 from support.store.full_disk import FillableDisk
 
 path, how, before = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "there"
@@ -23,7 +24,7 @@ disk = FillableDisk(path, how, most=0)
 
 def open_it() -> Store:
     """Open the store."""
-    return Store.open(StoreConfig(path=path), SystemClock())
+    return open_store(StoreConfig(path=path), SystemClock())
 
 
 async def keys(store: Store) -> list[str] | str:

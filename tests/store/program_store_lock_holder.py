@@ -5,8 +5,8 @@ from pathlib import Path
 
 from streamcanary.model.clock import SystemClock
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 
-store = Store.open(StoreConfig(path=Path(sys.argv[1])), SystemClock())
+store = open_store(StoreConfig(path=Path(sys.argv[1])), SystemClock())
 print("open", flush=True)  # noqa: T201 - the test reads it
 sys.stdin.readline()

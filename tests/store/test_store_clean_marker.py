@@ -93,7 +93,7 @@ async def test_each_caller_with_state_in_memory_gets_store_lost_once(store: Stor
         file.unlink()
     assert (await store.probe(), await store.probe()) == (False, True)
     for write in (lambda: store.commit(ROWS, []), lambda: store.save_spend(spend)):
-        with pytest.raises(StoreLost, match="was lost; the file that is there now is used instead"):
+        with pytest.raises(StoreLost, match="was lost; the one that is there now is used instead"):
             await write()
         await write()
     assert (await store.load_rows())["notifications"] == {"a": b"1"}

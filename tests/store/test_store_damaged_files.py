@@ -129,7 +129,7 @@ async def use(path: Path) -> None:
     store = open_store(path)
     assert b"1" == (await store.load_rows())["notifications"]["new"]
     assert DAYS.items() <= (await store.load_spend()).items()
-    assert store.corrupt_path is None
+    assert store.backend.corrupt_path is None
     await store.close()
 
 
@@ -159,7 +159,7 @@ async def test_a_damaged_schema_is_set_aside(copy: Path, old: str, new: str) -> 
     """A store whose tables or columns have other names is set aside: no statement of streamcanary would work on it."""
     edit_schema(copy, old, new)
     store = open_store(copy)
-    assert store.corrupt_path is not None
+    assert store.backend.corrupt_path is not None
     await store.commit([RowChange("notifications", "new", b"1")], [make_outcome(1)])
     await store.close()
 
@@ -168,7 +168,7 @@ async def test_a_schema_with_names_that_are_not_utf8_is_set_aside(copy: Path) ->
     """SQLite's message about the name cannot be decoded, which is a sign of corruption as any other error is."""
     copy.write_bytes(copy.read_bytes().replace(b"CREATE TABLE spend", b"CREATE TABLE sp\xff\xfed"))
     store = open_store(copy)
-    assert store.corrupt_path is not None
+    assert store.backend.corrupt_path is not None
     await store.close()
 
 
@@ -183,7 +183,7 @@ async def test_a_damaged_mark_in_the_header_is_repaired(
         connection.execute(f"PRAGMA {pragma}")
     for _ in range(2):
         store = open_store(copy)
-        assert (None, populated[1]) == (store.corrupt_path, await read_content(store))
+        assert (None, populated[1]) == (store.backend.corrupt_path, await read_content(store))
         await store.close()
 
 
@@ -192,7 +192,7 @@ async def test_an_unknown_format_version_is_corruption_and_no_missing_permission
     """SQLite opens such a file read-only, or not at all; it is set aside."""
     copy.write_bytes(overwritten(copy.read_bytes(), position, b"\x09"))
     store = open_store(copy)
-    assert (True, True) == (store.corrupt_path is not None, await store.probe())
+    assert (True, True) == (store.backend.corrupt_path is not None, await store.probe())
     await store.close()
 
 
@@ -212,7 +212,7 @@ async def test_a_damaged_index_is_rebuilt(copy: Path, populated: tuple[Path, Con
     edit_schema(copy, "ON runs (canary)", "ON runs (run_id)")
     open_database(copy, NOON, "database disk image is malformed").connection.close()
     store = open_store(copy)
-    assert (None, populated[1]) == (store.corrupt_path, await read_content(store))
+    assert (None, populated[1]) == (store.backend.corrupt_path, await read_content(store))
     assert "ok" == await store.write(lambda connection: connection.execute("PRAGMA integrity_check").fetchone()[0])
     await store.close()
 
@@ -229,10 +229,10 @@ async def test_a_store_that_stays_malformed_while_in_use_is_replaced(copy: Path)
     store = open_store(copy)
     with pytest.raises(StoreFailing):
         await store.write(malformed)
-    assert (None, len(DAYS)) == (store.corrupt_path, len(await store.load_spend()))
+    assert (None, len(DAYS)) == (store.backend.corrupt_path, len(await store.load_spend()))
     with pytest.raises(StoreLost):
         await store.write(malformed)
-    assert store.corrupt_path is not None
+    assert store.backend.corrupt_path is not None
     await store.close()
 
 
@@ -243,8 +243,8 @@ async def test_a_read_that_meets_corruption_replaces_the_store(copy: Path, popul
         with pytest.raises(StoreFailing):
             await store.read(malformed)
         if content is not None:
-            assert (None, content) == (store.corrupt_path, await read_content(store))
-    assert (True, {}) == (store.corrupt_path is not None, await store.load_spend())
+            assert (None, content) == (store.backend.corrupt_path, await read_content(store))
+    assert (True, {}) == (store.backend.corrupt_path is not None, await store.load_spend())
     await store.close()
 
 

@@ -68,7 +68,7 @@ async def test_a_damaged_value_of_alerting_costs_its_row(
     execute(path, f"UPDATE {table} SET value = ? WHERE key = ?", damage, key)  # noqa: S608 - fixed names
     store = open_store(path)
     found = await read_content(store)
-    assert (None, [(table, key)]) == (store.corrupt_path, [row[:2] for row in found.unreadable])
+    assert (None, [(table, key)]) == (store.backend.corrupt_path, [row[:2] for row in found.unreadable])
     for name in ALERT_TABLES:
         expected = {each: value for each, value in content.state.table(name).items() if (name, each) != (table, key)}
         assert expected == found.state.table(name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import alert_rows, database, history
+from streamcanary.store import alert_rows, history, worker
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
 from support.store.builders import make_outcome, open_store
@@ -186,7 +186,7 @@ async def test_the_number_of_queued_writes_is_bounded(store: Store, monkeypatch:
     gate = Gate()
     running = asyncio.create_task(store.write(gate))
     await gate.begun()
-    waiting = [asyncio.create_task(store.write(put("w"))) for _ in range(database._MAX_QUEUED_WRITES)]
+    waiting = [asyncio.create_task(store.write(put("w"))) for _ in range(worker.MAX_QUEUED_WRITES)]
     await asyncio.sleep(0)
     with pytest.raises(StoreFailing, match=r"^the queue is full: 4096 calls wait for the disk$"):
         await store.write(put("one more"))
@@ -259,7 +259,7 @@ async def test_a_replaced_store_is_used_with_its_new_content(store: Store, path:
     await backup.write(put("from the backup"))
     await backup.close()
     await store.write(put("old"))
-    shutil.copy(backup.path, tmp_path / "copy.db")
+    shutil.copy(backup.backend.path, tmp_path / "copy.db")
     (tmp_path / "copy.db").replace(path)
     with pytest.raises(StoreLost):
         await store.write(put("in vain"))
@@ -292,13 +292,13 @@ async def test_a_store_that_becomes_corrupt_while_in_use_is_renamed(store: Store
     await store.commit([RowChange("notifications", f"k{number}", b"x" * 500) for number in range(200)], [])
     await store.write(lambda connection: connection.execute("PRAGMA cache_size = 0"))  # so that pages are read again
     await store.read(alert_rows.load_rows)
-    await store._write_worker.submit(lambda connection: None)
+    await store.backend._write_worker.submit(lambda connection: None)
     corrupt_in_place(path)
     with pytest.raises(StoreFailing):
         await store.write(
             lambda connection: connection.execute("SELECT sum(length(value)) FROM notifications").fetchall()
         )
-    assert store.corrupt_path is not None
+    assert store.backend.corrupt_path is not None
     await store.write(put("new"))
     assert await notifications(store) == ["new"]
 

@@ -36,7 +36,7 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.reload.metrics import ConfigMetrics
 from streamcanary.reload.reloader import Reloader, ReloadSource
 from streamcanary.settings import Settings
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.telemetry.runs.store import RunStore
 from streamcanary.telemetry.series_limit import expected_series
@@ -93,7 +93,7 @@ async def run_daemon(
         stack.push_async_callback(shutdown.close_telemetry, telemetry)
 
         await shutdown.enter(LoopLagReport())
-        store = Store.open(settings.store, clock)
+        store = open_store(settings.store, clock)
         stack.push_async_callback(store.close, STORE_CLOSE_TIMEOUT)
 
         prices = prices_by_canary(settings.budget, settings.targets, settings.canaries)

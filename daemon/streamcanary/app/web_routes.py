@@ -9,7 +9,7 @@ def readiness_checks(scheduler: Scheduler, store: Store) -> dict[str, HealthChec
     """Return the readiness checks. A failing provider does not make the daemon unready."""
 
     async def store_is_writable() -> str | None:
-        return None if await store.probe() else f"{store.path} is not writable"
+        return None if await store.probe() else f"{store.location} is not writable"
 
     return {
         "config": lambda: None,  # the daemon does not start without a valid configuration

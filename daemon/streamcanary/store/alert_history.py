@@ -4,13 +4,13 @@ Alerting writes the rows, in the transaction of the change that each event descr
 damaged row is left out, and has no other effect.
 """
 
-import sqlite3
 from collections.abc import Collection, Iterator
 from typing import Final
 
 import msgspec
 
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident, past_incident_id
+from streamcanary.store.connection import Connection
 
 RETENTION: Final = 30 * 86400.0
 """Seconds for which an alert is kept after it has resolved."""
@@ -24,6 +24,7 @@ MAX_ROW_BYTES: Final = 65_536
 MAX_PAGE: Final = 200
 """The maximum number of alerts in a page."""
 
+_ROWS_PER_QUERY = 200
 _MAX_SCANNED = 2000  # rows that one page looks at for those of one canary
 _MAX_PRUNED_PER_CALL = 1000
 _MAX_TIME = 2.5e11  # seconds since the epoch, in the year 9892
@@ -31,7 +32,7 @@ _DECODER: Final = msgspec.json.Decoder(PastIncident)
 
 
 def read_page(
-    connection: sqlite3.Connection, before: str | None = None, *, limit: int = 50, canary: str | None = None
+    connection: Connection, before: str | None = None, *, limit: int = 50, canary: str | None = None
 ) -> IncidentPage:
     """Return up to ``limit`` alerts that fired before the one with the id ``before``, the newest first.
 
@@ -39,7 +40,7 @@ def read_page(
     than ``limit``, and a cursor.
 
     Raises:
-        sqlite3.Error: if the table cannot be read.
+        sqlite3.Error, psycopg.Error: if the table cannot be read.
     """
     found: list[PastIncident] = []
     last, scanned, limit = before, 0, max(1, min(limit, MAX_PAGE))
@@ -52,33 +53,33 @@ def read_page(
     return IncidentPage(incidents=tuple(found))
 
 
-def read_incident(connection: sqlite3.Connection, id: str) -> PastIncident | None:  # noqa: A002 - the field's name
+def read_incident(connection: Connection, id: str) -> PastIncident | None:  # noqa: A002 - the field's name
     """Return the alert of ``id``; ``None`` if there is none, or its row is damaged.
 
     Raises:
-        sqlite3.Error: if the table cannot be read.
+        sqlite3.Error, psycopg.Error: if the table cannot be read.
     """
     query = "SELECT key, value FROM alert_history WHERE key = ? AND length(value) <= ?"
     row = connection.execute(query, (id, MAX_ROW_BYTES)).fetchone()
     return None if row is None else _decode(*row)
 
 
-def read_unfinished(connection: sqlite3.Connection, ids: Collection[str]) -> list[PastIncident]:
+def read_unfinished(connection: Connection, ids: Collection[str]) -> list[PastIncident]:
     """Return the alerts that have not resolved, and those of ``ids``.
 
     Raises:
-        sqlite3.Error: if the table cannot be read.
+        sqlite3.Error, psycopg.Error: if the table cannot be read.
     """
     return [one for _, one in _rows(connection, None) if one is not None and (one.resolved is None or one.id in ids)]
 
 
-def prune(connection: sqlite3.Connection, now: float) -> None:
+def prune(connection: Connection, now: float) -> None:
     """Delete alerts that resolved more than 30 days before ``now`` (seconds since the epoch), and those over the limit.
 
     At most 1,000 are deleted; the next call deletes the rest.
 
     Raises:
-        sqlite3.Error: if they cannot be deleted.
+        sqlite3.Error, psycopg.Error: if they cannot be deleted.
     """
     oldest = now - RETENTION
     query = "SELECT key, value FROM alert_history WHERE key < ? ORDER BY key LIMIT ?"
@@ -97,11 +98,17 @@ def prune(connection: sqlite3.Connection, now: float) -> None:
         )
 
 
-def _rows(connection: sqlite3.Connection, before: str | None) -> Iterator[tuple[str, PastIncident | None]]:
+def _rows(connection: Connection, before: str | None) -> Iterator[tuple[str, PastIncident | None]]:
     """Yield the keys of the rows before ``before``, the newest first, with their alerts; ``None`` of a damaged one."""
-    query = "SELECT key, CASE WHEN length(value) <= ? THEN value END FROM alert_history WHERE key < ? ORDER BY key DESC"
-    for key, value in connection.execute(query, (MAX_ROW_BYTES, "~" if before is None else before)):
-        yield str(key), _decode(key, value)
+    query = (
+        "SELECT key, CASE WHEN length(value) <= ? THEN value END FROM alert_history"
+        " WHERE key < ? ORDER BY key DESC LIMIT ?"
+    )
+    last = "~" if before is None else before
+    while rows := connection.execute(query, (MAX_ROW_BYTES, last, _ROWS_PER_QUERY)).fetchall():
+        for key, value in rows:
+            yield str(key), _decode(key, value)
+        last = rows[-1][0]
 
 
 def _decode(key: object, value: object) -> PastIncident | None:

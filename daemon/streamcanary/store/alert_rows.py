@@ -3,11 +3,12 @@
 Alerting defines the keys and encodes the values.
 """
 
-import sqlite3
 from collections.abc import Iterable
+from itertools import groupby
 from typing import Final, get_args
 
 from streamcanary.model.alerts.row_change import AlertTable, RowChange, StateTable
+from streamcanary.store.connection import Connection
 
 TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
 HISTORY: Final[AlertTable] = "alert_history"
@@ -23,27 +24,27 @@ _DELETE_SQL: Final[dict[AlertTable, str]] = {
 _SELECT_SQL = {table: f"SELECT key, value FROM {table}" for table in TABLES}  # noqa: S608 - fixed names
 
 
-def save_rows(connection: sqlite3.Connection, rows: Iterable[RowChange]) -> None:
+def save_rows(connection: Connection, rows: Iterable[RowChange]) -> None:
     """Apply the changes in order, within the transaction of the caller.
 
     Raises:
-        sqlite3.Error: if a change fails.
+        sqlite3.Error, psycopg.Error: if a change fails.
     """
-    for row in rows:
-        if row.value is None:
-            connection.execute(_DELETE_SQL[row.table], (row.key,))
+    for (table, is_deleted), some in groupby(rows, key=lambda row: (row.table, row.value is None)):
+        if is_deleted:
+            connection.executemany(_DELETE_SQL[table], [(row.key,) for row in some])
         else:
-            connection.execute(_UPSERT_SQL[row.table], (row.key, row.value))
+            connection.executemany(_UPSERT_SQL[table], [(row.key, row.value) for row in some])
 
 
-def load_rows(connection: sqlite3.Connection) -> dict[StateTable, dict[str, bytes]]:
+def load_rows(connection: Connection) -> dict[StateTable, dict[str, bytes]]:
     """Return all rows, by table and key.
 
     The value of a damaged row need not be what was saved: without a value it is empty, and invalid UTF-8 in a key is
     replaced. Alerting checks each row when it decodes it.
 
     Raises:
-        sqlite3.Error: if they cannot be read.
+        sqlite3.Error, psycopg.Error: if they cannot be read.
     """
     return {
         table: {_as_text(key): _as_bytes(value) for key, value in connection.execute(_SELECT_SQL[table])}

@@ -1,99 +1,44 @@
-"""The store: one SQLite file. One thread writes, another reads, so that the event loop never blocks on the disk."""
+"""The store: what the daemon saves and reads, the same for each database."""
 
-import asyncio
-import contextlib
-import logging
-import sqlite3
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from streamcanary.model.alerts.row_change import RowChange, StateTable
-from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.spend import Spend
 from streamcanary.model.statistics.rollup import Rollup, RunCounts
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
 from streamcanary.store import alert_history, alert_rows, history, rollups, spend
-from streamcanary.store.config import StoreConfig
-from streamcanary.store.errors import StoreFailing, StoreLost
+from streamcanary.store.backend import Backend
+from streamcanary.store.connection import Connection
+from streamcanary.store.errors import StoreLost
 from streamcanary.store.rollups import Windows
-from streamcanary.store.sqlite.clean_marker import CleanMarker
-from streamcanary.store.sqlite.database_file import OpenDatabase, check_path, open_database, write_probe
-from streamcanary.store.sqlite.error_classification import is_corruption
-from streamcanary.store.sqlite.lock import StoreLock
-from streamcanary.store.sqlite.reader import Reader
-from streamcanary.store.sqlite.worker import Worker
-from streamcanary.store.sqlite.writer import Writer
-
-_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_TIMEOUT = 10.0  # seconds; longer than a sync of a slow disk, shorter than the acceptable delay of a notification
-_MAX_WRITES_PER_COMMIT = 256
-_MAX_QUEUED_WRITES = 4096
-_MAX_QUEUED_READS = 64
-
 
 class Store:
-    """The persistent state of the daemon. Created by :meth:`open`; :meth:`close` may be called twice."""
+    """The persistent state of the daemon in the database of ``backend``; see :func:`~.opening.open_store`."""
 
-    def __init__(
-        self, path: Path, database: OpenDatabase | None, lock: StoreLock, clock: Clock, retention: float, timeout: float
-    ) -> None:
-        self.path = path
-        self._clean_marker = CleanMarker(path)
-        if database is not None:
-            self._clean_marker.read_previous()
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
         self._reported_losses: dict[str, int] = {}  # by caller: the number of losses that were raised to it
-        self._writer = Writer(path, database, lock, self._clean_marker, clock, retention)
-        self._write_worker = Worker(
-            "writer", self._writer, max_batch=_MAX_WRITES_PER_COMMIT, max_queued=_MAX_QUEUED_WRITES, timeout=timeout
-        )
-        self._read_worker = Worker("reader", Reader(path), max_batch=1, max_queued=_MAX_QUEUED_READS, timeout=timeout)
-
-    @classmethod
-    def open(cls, config: StoreConfig, clock: Clock, *, timeout: float = _TIMEOUT) -> Self:
-        """Open or create the store and acquire its lock. Blocks: call it before the event loop has work.
-
-        A full, read-only or failing disk raises no error here: reads and writes fail while the disk fails, and each of
-        them tries to open the store again. ``timeout`` is how many seconds a read or write waits for the disk.
-
-        Raises:
-            StoreUnwritable: if ``config.path`` cannot hold a store, or permissions forbid it.
-            StoreLocked: if another daemon uses the store.
-            StoreTooNew: if a later version has written the store.
-        """
-        path = check_path(config.path.absolute())
-        lock = StoreLock(path)
-        database = None
-        try:
-            lock.acquire()
-            database = open_database(path, clock.time())
-        except StoreFailing as failure:
-            # At debug level: the first read or write fails with the same reason, and its caller reports it.
-            _log.debug("store open failed", extra={"store": str(path), "error": str(failure)})
-        except BaseException:
-            lock.release()
-            raise
-        return cls(path, database, lock, clock, config.keep, timeout)
 
     @property
-    def corrupt_path(self) -> Path | None:
-        """The path to which the last corrupt store was renamed, at :meth:`open` or later; ``None`` if none was."""
-        return self._writer.corrupt_path
+    def location(self) -> str:
+        """Where the database is, for messages: a path, or a URL without its password."""
+        return self.backend.location
 
     @property
     def may_be_incomplete(self) -> bool:
         """Whether an earlier process could not save all changes, and no :meth:`commit` has succeeded since."""
-        return self._clean_marker.was_left_unclean
+        return self.backend.may_be_incomplete
 
     def is_writable(self) -> bool:
         """Return whether the last write succeeded within the timeout. :meth:`probe` performs a write."""
-        return self._writer.is_writable and not self._write_worker.is_stuck
+        return self.backend.is_writable()
 
-    async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, fn: Callable[[Connection], T]) -> T:
         """Call ``fn`` in a durable transaction and return its result once the transaction is on the disk.
 
         Writes are made in the order of the calls; queued writes share a commit. ``fn`` runs in another thread. It must
@@ -102,12 +47,12 @@ class Store:
         not cancel the write.
 
         Raises:
-            StoreFailing: if SQLite or the operating system reports an error; a later write may succeed.
-            StoreLost: if the file was replaced by another one, without the earlier content.
+            StoreFailing: if the database or the operating system reports an error; a later write may succeed.
+            StoreLost: if the database was replaced by another one, without the earlier content.
         """
-        return await self._write_worker.submit(fn)
+        return await self.backend.write(fn)
 
-    async def read(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, fn: Callable[[Connection], T]) -> T:
         """Call ``fn`` in another thread, in a consistent snapshot of the last commit, and return its result.
 
         The read is aborted when the caller is cancelled or the timeout expires.
@@ -115,14 +60,11 @@ class Store:
         Raises:
             StoreFailing: if the store cannot be read.
         """
-        if not self._writer.is_open:
-            await self.probe()  # opens the store; a store that cannot be written may still be readable
-        try:
-            return await self._read_worker.submit(fn)
-        except StoreFailing as failure:
-            if failure.__cause__ is not None and is_corruption(failure.__cause__):
-                await self._report_corruption(str(failure.__cause__))
-            raise
+        return await self.backend.read(fn)
+
+    async def probe(self) -> bool:
+        """Perform a write that changes nothing, and return :meth:`is_writable`."""
+        return await self.backend.probe()
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
         """Save changes of the alerting state and record runs, all in one durable transaction.
@@ -132,15 +74,13 @@ class Store:
                 it first.
         """
 
-        def save(connection: sqlite3.Connection) -> None:
+        def save(connection: Connection) -> None:
             alert_rows.save_rows(connection, rows)
             recorded = [outcome for outcome in outcomes if history.record_run(connection, outcome)]
             rollups.add_runs(connection, recorded)
 
         await self._write_for("ledger", save)
-        if not self._clean_marker.is_clean:
-            with contextlib.suppress(StoreFailing):  # all data is saved; an outdated marker does no harm
-                await self.write(lambda _: self._clean_marker.mark_clean())
+        await self.backend.mark_complete()
 
     async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
         """Return the state of alerting, by table and key.
@@ -308,49 +248,23 @@ class Store:
         """
         return await self.read(lambda connection: list(rollups.read_rollups(connection, since, canaries)))
 
-    async def probe(self) -> bool:
-        """Perform a write that changes nothing, and return :meth:`is_writable`."""
-        try:
-            await self.write(write_probe)
-        except StoreFailing as error:
-            _log.debug("store probe failed", extra={"store": str(self.path), "error": str(error)})
-            return False
-        return self.is_writable()
+    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - the backend divides it between threads
+        """Complete the queued writes and close the database; may be called twice.
 
-    async def _report_corruption(self, reason: str) -> None:
-        """Let the writer check the file, and repair or replace it, because a read found it corrupt."""
+        After ``timeout`` seconds it stays open; committed data is safe.
+        """
+        await self.backend.close(timeout)
 
-        def fail(_: sqlite3.Connection) -> None:
-            error = sqlite3.DatabaseError(reason)
-            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise error
-
-        with contextlib.suppress(StoreFailing):  # the caller gets the error of its read
-            await self._write_worker.submit(fail)
-
-    async def _write_for(self, caller: str, fn: Callable[[sqlite3.Connection], None]) -> None:
+    async def _write_for(self, caller: str, fn: Callable[[Connection], None]) -> None:
         """Write for ``caller``, and raise each loss once to it, even if another caller or a probe met it first."""
 
-        def raise_if_lost(connection: sqlite3.Connection) -> None:
-            if self._reported_losses.get(caller, 0) != self._writer.loss_count:
-                raise StoreLost(f"the store {self.path} was lost; the file that is there now is used instead")
+        def raise_if_lost(connection: Connection) -> None:
+            if self._reported_losses.get(caller, 0) != self.backend.loss_count:
+                raise StoreLost(f"the store {self.location} was lost; the one that is there now is used instead")
             fn(connection)
 
         try:
             await self.write(raise_if_lost)
         except StoreLost:
-            self._reported_losses[caller] = self._writer.loss_count
+            self._reported_losses[caller] = self.backend.loss_count
             raise
-
-    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - divided between two threads
-        """Complete the queued writes, checkpoint the write-ahead log, and release the lock.
-
-        After ``timeout`` seconds the store stays open: committed data is safe, because the next :meth:`open` finds it
-        in the log, and the lock ends with the process.
-        """
-        started = asyncio.get_running_loop().time()
-        await self._read_worker.close(timeout / 2)  # first: an open read blocks the checkpoint of the log
-        remaining = timeout - (asyncio.get_running_loop().time() - started)
-        if not await self._write_worker.close(remaining):
-            # Committed data is safe: the next start finds it in the write-ahead log.
-            _log.warning("store close timed out", extra={"store": str(self.path), "timeout_seconds": timeout})

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import sqlite3
 from collections.abc import Collection, Iterable
 from typing import Final
 
@@ -11,6 +10,7 @@ from msgspec import Struct
 
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.redaction.redactor import scrub
+from streamcanary.store.connection import Connection
 from streamcanary.store.damaged_rows import DamagedRows
 
 MAX_PRUNED_PER_CALL: Final = 5_000
@@ -40,11 +40,11 @@ class UnreadableRun(Struct, frozen=True):
     reason: str
 
 
-def record_run(connection: sqlite3.Connection, outcome: Outcome) -> bool:
+def record_run(connection: Connection, outcome: Outcome) -> bool:
     """Add a run, and return whether it is new. A run that is recorded already stays unchanged.
 
     Raises:
-        sqlite3.Error: if the run cannot be added.
+        sqlite3.Error, psycopg.Error: if the run cannot be added.
     """
     added = connection.execute(
         "INSERT INTO runs (run_id, canary, kind, started, failed, outcome) VALUES (?, ?, ?, ?, ?, ?)"
@@ -54,20 +54,20 @@ def record_run(connection: sqlite3.Connection, outcome: Outcome) -> bool:
             outcome.canary,
             outcome.kind.value,
             outcome.started,
-            outcome.kind in _FAILED_KINDS,
+            int(outcome.kind in _FAILED_KINDS),
             _encode_run(outcome),
         ),
     )
     return added.rowcount == 1
 
 
-def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, limit: int = 100) -> list[Outcome]:
+def recent_runs(connection: Connection, canary: str | None = None, *, limit: int = 100) -> list[Outcome]:
     """Return the last runs of one canary or of all, latest end first.
 
     Runs that cannot be decoded (damaged, or written by a later version) are logged and left out.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     where, values = ("", (limit,)) if canary is None else ("WHERE canary = ?", (canary, limit))
     rows = connection.execute(
@@ -87,7 +87,7 @@ def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, li
 
 
 def runs_of(
-    connection: sqlite3.Connection,
+    connection: Connection,
     names: Collection[str],
     *,
     before: int | None,
@@ -101,7 +101,7 @@ def runs_of(
     out.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     condition = f"AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
     found: list[tuple[int, object, object]] = []
@@ -115,20 +115,20 @@ def runs_of(
     return [run for run in runs if isinstance(run, Outcome)], rows[-1][0] if len(rows) == limit else None
 
 
-def last_runs_of(connection: sqlite3.Connection, canaries: Iterable[str], limit: int) -> dict[str, list[Outcome]]:
+def last_runs_of(connection: Connection, canaries: Iterable[str], limit: int) -> dict[str, list[Outcome]]:
     """Return the last ``limit`` runs of each of ``canaries``, in the order of their ends.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     return {name: runs_of(connection, [name], before=None, limit=limit)[0][::-1] for name in canaries}
 
 
-def find_run(connection: sqlite3.Connection, run_id: str) -> Outcome | None:
+def find_run(connection: Connection, run_id: str) -> Outcome | None:
     """Return the run with this id; ``None`` if it is not recorded, or cannot be decoded.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     row = connection.execute(
         f"SELECT {RUN_COLUMNS} FROM runs WHERE run_id = ?",  # noqa: S608 - fixed text
@@ -138,9 +138,7 @@ def find_run(connection: sqlite3.Connection, run_id: str) -> Outcome | None:
     return run if isinstance(run, Outcome) else None
 
 
-def state_start(
-    connection: sqlite3.Connection, canaries: Iterable[str], kinds: Collection[str], limit: int
-) -> float | None:
+def state_start(connection: Connection, canaries: Iterable[str], kinds: Collection[str], limit: int) -> float | None:
     """Return when the last runs of a canary that all have an outcome of ``kinds`` began, in seconds since the epoch.
 
     ``canaries`` are the name of the canary and the former ones, the latest first. Skipped runs and internal errors say
@@ -148,34 +146,34 @@ def state_start(
     last run has another outcome, or if there is none.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     start: float | None = None
     marks = ", ".join("?" * len(kinds))
     without_result = ", ".join("?" * len(_KINDS_WITHOUT_RESULT))
-    last_runs = "(SELECT id, started, kind FROM runs WHERE canary = ? AND id > ? ORDER BY id DESC LIMIT ?)"
+    last_runs = "(SELECT id, started, kind FROM runs WHERE canary = ? AND id > ? ORDER BY id DESC LIMIT ?) AS last_runs"
     for canary in canaries:
         other = connection.execute(
             f"SELECT id FROM {last_runs} WHERE kind NOT IN ({marks}, {without_result}) LIMIT 1",  # noqa: S608 - fixed text
             (canary, -1, limit, *kinds, *_KINDS_WITHOUT_RESULT),
         ).fetchone()
         first = connection.execute(
-            f"SELECT started, min(id) FROM {last_runs} WHERE kind IN ({marks})",  # noqa: S608 - fixed text
+            f"SELECT started FROM {last_runs} WHERE kind IN ({marks}) ORDER BY id LIMIT 1",  # noqa: S608 - fixed text
             (canary, -1 if other is None else other[0], limit, *kinds),
-        ).fetchone()[0]
-        start = first if isinstance(first, float) else start
+        ).fetchone()
+        start = first[0] if first is not None and isinstance(first[0], float) else start
         if other is not None:
             break
     return start
 
 
-def runs_after(connection: sqlite3.Connection, last: int, limit: int) -> tuple[list[Outcome], int | None]:
+def runs_after(connection: Connection, last: int, limit: int) -> tuple[list[Outcome], int | None]:
     """Return up to ``limit`` runs after the row ``last``, in the order of their ends, and the last row of these.
 
     The row is ``None`` if there are no more. Runs that cannot be decoded are left out.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     rows = connection.execute(
         f"SELECT {RUN_COLUMNS} FROM runs WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - fixed text
@@ -185,41 +183,39 @@ def runs_after(connection: sqlite3.Connection, last: int, limit: int) -> tuple[l
     return [run for run in runs if isinstance(run, Outcome)], rows[-1][0] if rows else None
 
 
-def row_before_last(connection: sqlite3.Connection, count: int) -> int:
+def row_before_last(connection: Connection, count: int) -> int:
     """Return the row after which there are the last ``count`` runs, or about as many if rows were deleted.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     end: int = connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchone()[0]
     return max(0, end - count)
 
 
-def last_answers(connection: sqlite3.Connection, canaries: Iterable[str]) -> dict[str, Outcome]:
+def last_answers(connection: Connection, canaries: Iterable[str]) -> dict[str, Outcome]:
     """Return the last run of each of ``canaries`` that the primary answered (``ok`` or ``slow``), by canary.
 
     A canary without such a run, or whose last one cannot be decoded, is left out.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     return _last_of(connection, canaries, {OutcomeKind.OK, OutcomeKind.SLOW})
 
 
-def last_runs(connection: sqlite3.Connection, canaries: Iterable[str]) -> dict[str, Outcome]:
+def last_runs(connection: Connection, canaries: Iterable[str]) -> dict[str, Outcome]:
     """Return the last run of each of ``canaries`` that was not skipped, by canary.
 
     A canary without such a run, or whose last one cannot be decoded, is left out.
 
     Raises:
-        sqlite3.Error: if the runs cannot be read.
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
     """
     return _last_of(connection, canaries, set(OutcomeKind) - {OutcomeKind.SKIPPED})
 
 
-def _last_of(
-    connection: sqlite3.Connection, canaries: Iterable[str], kinds: Collection[OutcomeKind]
-) -> dict[str, Outcome]:
+def _last_of(connection: Connection, canaries: Iterable[str], kinds: Collection[OutcomeKind]) -> dict[str, Outcome]:
     found = {}
     values = ", ".join("?" * len(kinds))
     for canary in canaries:
@@ -250,7 +246,7 @@ def decode_run(run_id: object, value: object) -> "Outcome | UnreadableRun":
     return UnreadableRun(scrub(str(run_id), limit=100), scrub(reason, limit=200))
 
 
-def prune_runs(connection: sqlite3.Connection, now: float, retention: float, *, limit: int = _MAX_RUNS) -> int:
+def prune_runs(connection: Connection, now: float, retention: float, *, limit: int = _MAX_RUNS) -> int:
     """Delete runs that started more than ``retention`` seconds before ``now``, failures after four times as long.
 
     At most the last ``limit`` failures and the last ``limit`` others stay, because a clock step can keep runs from
@@ -258,10 +254,10 @@ def prune_runs(connection: sqlite3.Connection, now: float, retention: float, *, 
     each of the two reasons. The next call deletes the rest.
 
     Raises:
-        sqlite3.Error: if the runs cannot be deleted.
+        sqlite3.Error, psycopg.Error: if the runs cannot be deleted.
     """
     removed = 0
-    for failed, lifetime in ((False, retention), (True, _FAILURE_RETENTION_FACTOR * retention)):
+    for failed, lifetime in ((0, retention), (1, _FAILURE_RETENTION_FACTOR * retention)):
         removed += connection.execute(
             "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE failed = ? AND started < ? LIMIT ?)",
             (failed, now - lifetime, MAX_PRUNED_PER_CALL),

@@ -6,7 +6,6 @@ is msgpack in a second table, which such a query does not touch.
 
 import logging
 import math
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
@@ -23,6 +22,7 @@ from streamcanary.model.statistics.rollup import (
     RunDetails,
     period_start,
 )
+from streamcanary.store.connection import Connection
 from streamcanary.store.damaged_rows import DamagedRows
 
 KEPT_BY_HOUR: Final = 48 * HOUR
@@ -44,23 +44,25 @@ _MAX_COUNT = 2**53
 _INTEGERS = {int}
 _NAMES: Final = RunCounts.__struct_fields__
 _COLUMNS: Final = ", ".join(_NAMES)
-_PERIOD: Final = "CAST(started AS INTEGER), CAST(length AS INTEGER)"  # whatever type damage has given them
+_PERIOD: Final = "CAST(started AS BIGINT), CAST(length AS BIGINT)"  # whatever type damage has given them
 _KEY: Final = "canary = ? AND started = ? AND length = ?"
 # A damaged count (text, NULL, huge) must not make a write fail; it is checked when it is read.
 _ADD_COUNTS: Final = (
     f"INSERT INTO rollups (canary, started, length, {_COLUMNS}) VALUES (?, ?, ?{', ?' * len(_NAMES)})"  # noqa: S608
     " ON CONFLICT (canary, started, length) DO UPDATE SET "
-    + ", ".join(f"{name} = ifnull({name}, 0) + excluded.{name}" for name in _NAMES)
+    + ", ".join(f"{name} = coalesce(rollups.{name}, 0) + excluded.{name}" for name in _NAMES)
 )
 _SET_DETAILS: Final = (
     "INSERT INTO rollup_details (canary, started, length, value) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (canary, started, length) DO UPDATE SET value = excluded.value"
 )
-_TOTALS: Final = ", ".join(f"total({name})" for name in _NAMES)  # sum() fails if damaged counts overflow
+_TOTALS: Final = ", ".join(  # as floats: a sum of integers fails if damaged counts overflow
+    f"coalesce(sum(CAST({name} AS DOUBLE PRECISION)), 0)" for name in _NAMES
+)
 _CANARIES: Final = (  # reads one row of each canary; DISTINCT would read all
     "WITH RECURSIVE names(name) AS (SELECT min(canary) FROM rollups UNION ALL"
     " SELECT (SELECT min(canary) FROM rollups WHERE canary > name) FROM names WHERE name IS NOT NULL)"
-    " SELECT name FROM names WHERE typeof(name) = 'text'"
+    " SELECT name FROM names"
 )
 _OLD: Final = "SELECT canary, started, length FROM rollups WHERE started < ? ORDER BY started LIMIT ?"
 _HOURS: Final = f"SELECT canary, started FROM rollups WHERE length = {HOUR} AND started < ? ORDER BY started LIMIT ?"  # noqa: S608
@@ -69,11 +71,11 @@ Windows = dict[str, tuple[RunCounts, ...]]
 """By canary: the counts since each of several times."""
 
 
-def add_runs(connection: sqlite3.Connection, outcomes: Iterable[Outcome]) -> None:
+def add_runs(connection: Connection, outcomes: Iterable[Outcome]) -> None:
     """Add runs to the rollups of their hours, in the order of their ends, within the transaction of the caller.
 
     Raises:
-        sqlite3.Error: if they cannot be written.
+        sqlite3.Error, psycopg.Error: if they cannot be written.
     """
     groups: dict[tuple[str, int], list[Outcome]] = {}
     for outcome in outcomes:
@@ -88,7 +90,7 @@ def add_runs(connection: sqlite3.Connection, outcomes: Iterable[Outcome]) -> Non
     damaged.log()
 
 
-def _open_details(connection: sqlite3.Connection, canary: str, started: int, damaged: DamagedRows) -> RunDetails:
+def _open_details(connection: Connection, canary: str, started: int, damaged: DamagedRows) -> RunDetails:
     """Return the details of the hour; new ones know whether the last run of the period before failed."""
     row = connection.execute(f"SELECT value FROM rollup_details WHERE {_KEY}", (canary, started, HOUR)).fetchone()  # noqa: S608
     if row is not None:
@@ -101,30 +103,28 @@ def _open_details(connection: sqlite3.Connection, canary: str, started: int, dam
     return RunDetails(last_failed=before.last_failed, first_last_failed=before.first_last_failed)
 
 
-def _write(connection: sqlite3.Connection, rollup: Rollup) -> None:
+def _write(connection: Connection, rollup: Rollup) -> None:
     """Add the counts of ``rollup`` to those in the store, and set its details."""
     key = (rollup.canary, rollup.started, rollup.length)
     connection.execute(_ADD_COUNTS, (*key, *msgspec.structs.astuple(rollup.counts)))
     connection.execute(_SET_DETAILS, (*key, DETAILS_ENCODER.encode(rollup.details)))
 
 
-def sum_counts(
-    connection: sqlite3.Connection, starts: Iterable[float], canaries: Mapping[str, str] | None = None
-) -> Windows:
+def sum_counts(connection: Connection, starts: Iterable[float], canaries: Mapping[str, str] | None = None) -> Windows:
     """Return the counts of each canary in the periods that began at or after each of ``starts``.
 
     ``canaries`` maps the names under which runs are recorded to the names to return them by, which may be the same for
     two of them (a renamed canary); ``None`` returns all by their names. ``starts`` are seconds since the epoch.
 
     Raises:
-        sqlite3.Error: if they cannot be read.
+        sqlite3.Error, psycopg.Error: if they cannot be read.
     """
-    times = list(starts)
+    times = [math.ceil(start) for start in starts]  # an integer, as the column: PostgreSQL would cast the column
     edges = sorted(set(times))
     between = [
         (start, edges[number + 1] if number + 1 < len(edges) else _MAX_COUNT) for number, start in enumerate(edges)
     ]
-    found: dict[str, dict[float, RunCounts]] = {}
+    found: dict[str, dict[int, RunCounts]] = {}
     for recorded, name in _names(connection, canaries):
         sums = found.setdefault(name, {start: RunCounts() for start in edges})
         later = RunCounts()
@@ -134,7 +134,7 @@ def sum_counts(
     return {name: tuple(sums[start] for start in times) for name, sums in found.items()}
 
 
-def _sum(connection: sqlite3.Connection, canary: str, start: float, end: float) -> RunCounts:
+def _sum(connection: Connection, canary: str, start: int, end: int) -> RunCounts:
     query = f"SELECT {_TOTALS} FROM rollups WHERE canary = ? AND started >= ? AND started < ?"  # noqa: S608
     row = connection.execute(query, (canary, start, end)).fetchone()
     if (counts := _counts(int(total) if 0 <= total <= _MAX_COUNT else -1 for total in row)) is not None:
@@ -146,15 +146,15 @@ def _sum(connection: sqlite3.Connection, canary: str, start: float, end: float) 
     return counts
 
 
-def first_periods(connection: sqlite3.Connection, canaries: Mapping[str, str]) -> dict[str, int]:
+def first_periods(connection: Connection, canaries: Mapping[str, str]) -> dict[str, int]:
     """Return the start of the first period of each canary that has one; ``canaries`` is as for :func:`sum_counts`.
 
     Raises:
-        sqlite3.Error: if they cannot be read.
+        sqlite3.Error, psycopg.Error: if they cannot be read.
     """
     found: dict[str, int] = {}
     for recorded, name in canaries.items():
-        query = "SELECT min(CAST(started AS INTEGER)) FROM rollups WHERE canary = ?"
+        query = "SELECT min(CAST(started AS BIGINT)) FROM rollups WHERE canary = ?"
         (started,) = connection.execute(query, (recorded,)).fetchone()
         if started is not None:
             found[name] = min(started, found.get(name, started))
@@ -162,7 +162,7 @@ def first_periods(connection: sqlite3.Connection, canaries: Mapping[str, str]) -
 
 
 def read_counts(
-    connection: sqlite3.Connection,
+    connection: Connection,
     since: float,
     canaries: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[str, int, int, RunCounts]]:
@@ -171,22 +171,20 @@ def read_counts(
     ``canaries`` is as for :func:`sum_counts`; a period of a renamed canary may come twice. Damaged rows are left out.
 
     Raises:
-        sqlite3.Error: if they cannot be read.
+        sqlite3.Error, psycopg.Error: if they cannot be read.
     """
     query = f"SELECT {_PERIOD}, {_COLUMNS} FROM rollups WHERE canary = ? AND started >= ?"  # noqa: S608
     for recorded, name in _names(connection, canaries):
-        for row in connection.execute(query, (recorded, since)).fetchall():
+        for row in connection.execute(query, (recorded, math.ceil(since))).fetchall():
             if (counts := _counts(row[2:])) is not None:
                 yield name, row[0], row[1], counts
 
 
-def read_rollups(
-    connection: sqlite3.Connection, since: float, canaries: Mapping[str, str] | None = None
-) -> Iterator[Rollup]:
+def read_rollups(connection: Connection, since: float, canaries: Mapping[str, str] | None = None) -> Iterator[Rollup]:
     """Yield the rollups since ``since`` with their details, by canary and start; as :func:`read_counts` does.
 
     Raises:
-        sqlite3.Error: if they cannot be read.
+        sqlite3.Error, psycopg.Error: if they cannot be read.
     """
     query = (
         f"SELECT {_PERIOD}, substr(value, 1, {MAX_DETAILS_BYTES + 1}), {_COLUMNS} FROM rollups"  # noqa: S608
@@ -195,33 +193,33 @@ def read_rollups(
     )
     damaged = DamagedRows("rollups", level=logging.DEBUG)
     for recorded, name in _names(connection, canaries):
-        for started, length, value, *values in connection.execute(query, (recorded, since)):
+        for started, length, value, *values in connection.execute(query, (recorded, math.ceil(since))):
             details, counts = _decode(value, recorded, damaged), _counts(values)
             if details is not None and counts is not None:
                 yield Rollup(canary=name, started=started, length=length, counts=counts, details=details)
     damaged.log()
 
 
-def prune_rollups(connection: sqlite3.Connection, now: float, *, limit: int = MAX_ROLLUPS) -> int:
+def prune_rollups(connection: Connection, now: float, *, limit: int = MAX_ROLLUPS) -> int:
     """Merge hours that are older than two days into quarters of a day, and delete quarters after 35 days.
 
     At most the latest ``limit`` rollups stay. Returns the number of rollups that were merged or deleted: at most
     :data:`MAX_PRUNED_PER_CALL` for each reason. The next call goes on.
 
     Raises:
-        sqlite3.Error: if they cannot be written.
+        sqlite3.Error, psycopg.Error: if they cannot be written.
     """
-    changed = _delete_oldest(connection, now - KEPT, MAX_PRUNED_PER_CALL)
+    changed = _delete_oldest(connection, math.ceil(now - KEPT), MAX_PRUNED_PER_CALL)
     changed += _merge_hours(connection, period_start(now - KEPT_BY_HOUR, QUARTER_DAY))
     if changed >= MAX_PRUNED_PER_CALL:  # the next call goes on; to count two million rows takes as long as all of this
         return changed
     excess = connection.execute("SELECT count(*) FROM rollups").fetchone()[0] - limit
     if excess > 0:
-        changed += _delete_oldest(connection, math.inf, min(excess, MAX_PRUNED_PER_CALL))
+        changed += _delete_oldest(connection, _MAX_COUNT, min(excess, MAX_PRUNED_PER_CALL))
     return changed
 
 
-def _delete_oldest(connection: sqlite3.Connection, before: float, count: int) -> int:
+def _delete_oldest(connection: Connection, before: int, count: int) -> int:
     """Delete up to ``count`` rollups that began before a time; return how many it were."""
     for table in ("rollup_details", "rollups"):  # the keys are those of the second
         query = f"DELETE FROM {table} WHERE (canary, started, length) IN ({_OLD})"  # noqa: S608 - fixed names
@@ -229,7 +227,7 @@ def _delete_oldest(connection: sqlite3.Connection, before: float, count: int) ->
     return deleted
 
 
-def _merge_hours(connection: sqlite3.Connection, before: int) -> int:
+def _merge_hours(connection: Connection, before: int) -> int:
     keys = connection.execute(_HOURS, (before, MAX_PRUNED_PER_CALL)).fetchall()
     quarters: dict[tuple[str, int], list[int]] = {}
     for canary, started in keys:
@@ -251,19 +249,20 @@ def _merge_hours(connection: sqlite3.Connection, before: int) -> int:
 
 
 def _details_of(
-    connection: sqlite3.Connection, canary: str, started: int, length: int, damaged: DamagedRows
+    connection: Connection, canary: str, started: int, length: int, damaged: DamagedRows
 ) -> RunDetails | None:
     row = connection.execute(f"SELECT value FROM rollup_details WHERE {_KEY}", (canary, started, length)).fetchone()  # noqa: S608
     return None if row is None else _decode(row[0], canary, damaged)
 
 
-def _names(connection: sqlite3.Connection, canaries: Mapping[str, str] | None) -> Iterator[tuple[str, str]]:
+def _names(connection: Connection, canaries: Mapping[str, str] | None) -> Iterator[tuple[str, str]]:
     """Yield the names under which runs are recorded, and those to return them by."""
     if canaries is not None:
         yield from canaries.items()
         return
     for (name,) in connection.execute(_CANARIES).fetchall():
-        yield name, name
+        if isinstance(name, str):
+            yield name, name
 
 
 def _counts(row: Iterable[object] | None) -> RunCounts | None:

@@ -1,11 +1,11 @@
 """The spend of canaries, by UTC day."""
 
-import sqlite3
 from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
 from streamcanary.model.spend import Spend
+from streamcanary.store.connection import Connection
 from streamcanary.store.damaged_rows import DamagedRows
 
 MAX_DAYS: Final = 400
@@ -14,13 +14,13 @@ MAX_DAYS: Final = 400
 _LIMITS: Final = (1e15, 1e15, 1e9, 1e9, 1e12)  # tokens, tokens, USD, USD, requests: no daemon reaches them in a day
 
 
-def save_spend(connection: sqlite3.Connection, days: Mapping[str, Spend]) -> None:
+def save_spend(connection: Connection, days: Mapping[str, Spend]) -> None:
     """Set the totals of ``days`` (``2026-02-02``), and delete the oldest days beyond :data:`MAX_DAYS`.
 
     The call is idempotent.
 
     Raises:
-        sqlite3.Error: if the totals cannot be written.
+        sqlite3.Error, psycopg.Error: if the totals cannot be written.
     """
     connection.executemany(
         "INSERT INTO spend (day, input_tokens, output_tokens, input_usd, output_usd, requests)"
@@ -37,11 +37,11 @@ def save_spend(connection: sqlite3.Connection, days: Mapping[str, Spend]) -> Non
     )
 
 
-def load_spend(connection: sqlite3.Connection) -> dict[str, Spend]:
+def load_spend(connection: Connection) -> dict[str, Spend]:
     """Return the totals by day. A damaged row is logged and left out: that day counts as without spend.
 
     Raises:
-        sqlite3.Error: if they cannot be read.
+        sqlite3.Error, psycopg.Error: if they cannot be read.
     """
     rows = connection.execute("SELECT day, input_tokens, output_tokens, input_usd, output_usd, requests FROM spend")
     days: dict[str, Spend] = {}

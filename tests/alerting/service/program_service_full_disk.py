@@ -14,7 +14,7 @@ from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.clock import SystemClock
 from streamcanary.store import history
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 from support.alerting.builders import bad
 from support.alerting.service import OUTAGE, RECOVERY, enqueue_outcomes, running_service, wait_until, webhooks_config
 from support.clock import ManualClock
@@ -35,7 +35,7 @@ def fill() -> None:
 
 async def main() -> None:
     """Run an outage while the disk is full, make space available, restart, and run the recovery."""
-    store, clock = Store.open(StoreConfig(path=path), SystemClock()), ManualClock()
+    store, clock = open_store(StoreConfig(path=path), SystemClock()), ManualClock()
 
     async def stored() -> dict[str, list[str]]:
         state, _ = read_state(await store.load_rows())

@@ -48,7 +48,11 @@ def test_alert_fires_while_the_disk_is_full(tmp_path: Path) -> None:
 async def test_store_deleted_during_an_alert_is_written_again(store: Store, missing: str) -> None:
     """The state in memory is written into a new store; the trigger is not repeated, and one resolve follows."""
     clock = ManualClock()
-    files = store.path.parent.glob(f"{store.path.name}*") if not missing else [Path(f"{store.path}{missing}")]
+    files = (
+        store.backend.path.parent.glob(f"{store.backend.path.name}*")
+        if not missing
+        else [Path(f"{store.backend.path}{missing}")]
+    )
     async with FakeReceiver() as hook:
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
@@ -68,7 +72,7 @@ async def test_store_deleted_during_an_alert_is_written_again(store: Store, miss
             new, unread = read_state(await store.load_rows())
             assert (new.rows(), unread) == (alerting.state.rows(), [])
             assert [new.notifications[id] for id in previous.notifications] == list(previous.notifications.values())  # noqa: A001 - as the field
-            assert store.path.exists()
+            assert Path(store.location).exists()
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
             await wait_until(lambda: alerting.open_incidents)
             enqueue_outcomes(alerting, RECOVERY)

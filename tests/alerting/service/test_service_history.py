@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -108,7 +109,9 @@ async def test_a_kill_loses_nothing_of_what_was_sent(store: Store) -> None:
     async with FakeReceiver() as hook:
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
-            await wait_until(lambda: any("notified" in dict(kinds(one)) for one in read_alert_history(store.path, 0.0)))
+            await wait_until(
+                lambda: any("notified" in dict(kinds(one)) for one in read_alert_history(Path(store.location), 0.0))
+            )
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, RECOVERY)
             await until_recorded(alerting, "resolve_notified")
@@ -117,7 +120,7 @@ async def test_a_kill_loses_nothing_of_what_was_sent(store: Store) -> None:
     assert ["first_failure", "fired", "notified", "resolved", "resolve_notified"] == [
         kind for kind, _ in kinds(incident)
     ]
-    assert [incident] == read_alert_history(store.path, 0.0)
+    assert [incident] == read_alert_history(Path(store.location), 0.0)
 
 
 class StoreUntilKill(UnreliableStore):
@@ -244,7 +247,7 @@ async def test_a_damaged_row_costs_only_its_past(store: Store, value: bytes) -> 
             await alerting.drain(5)
             incident = await the_incident(alerting)
     assert incident.resolved is not None
-    assert [incident] == read_alert_history(store.path, 0.0)
+    assert [incident] == read_alert_history(Path(store.location), 0.0)
 
 
 async def test_the_history_is_complete_when_the_store_works_again(store: Store) -> None:
@@ -325,7 +328,7 @@ async def test_old_incidents_are_deleted_after_thirty_days(store: Store) -> None
         )
         for key, opened, resolved in [("ended", day, 2 * day), ("long", day, 40 * day), ("open", day, None)]
     ]
-    with closing(sqlite3.connect(store.path)) as connection, connection:
+    with closing(sqlite3.connect(Path(store.location))) as connection, connection:
         connection.executemany(
             "INSERT INTO alert_history VALUES (?, ?)", [(one.id, msgspec.json.encode(one)) for one in rows]
         )

@@ -12,6 +12,7 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 from support.alerting.builders import CHAT, alerts, webhook_config
 from support.alerting.service import (
     OUTAGE,
@@ -34,15 +35,15 @@ def reload(alerting: AlertingService, config: AlertsConfig, *canaries: Canary) -
     alerting.apply()
 
 
-def open_store(folder: Path) -> Store:
+def open_in(folder: Path) -> Store:
     """Open a store."""
-    return Store.open(StoreConfig(path=folder / "s.db"), SystemClock())
+    return open_store(StoreConfig(path=folder / "s.db"), SystemClock())
 
 
 async def test_runs_that_ended_before_a_reload_are_evaluated_under_the_former_rules(tmp_path: Path) -> None:
     """The configuration changes between two inputs of the queue."""
     async with FakeReceiver() as hook:
-        store = open_store(tmp_path)
+        store = open_in(tmp_path)
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
             rule = {"detector": {"type": "consecutive", "failures": 99}}
@@ -55,7 +56,7 @@ async def test_runs_that_ended_before_a_reload_are_evaluated_under_the_former_ru
 async def test_a_changed_receiver_gets_what_is_pending(tmp_path: Path) -> None:
     """What the former address has not accepted is sent to the new one."""
     async with FakeReceiver(always=Reply(503)) as broken, FakeReceiver() as repaired:
-        store = open_store(tmp_path)
+        store = open_in(tmp_path)
         async with running_service(store, webhooks_config(hook=broken)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
             await broken.wait_for_deliveries(1)
@@ -69,7 +70,7 @@ async def test_a_notification_that_is_being_sent_is_sent_once(tmp_path: Path) ->
     """The new dispatcher begins when the former one has ended; the order is kept."""
     async with FakeReceiver(HANG) as slow, FakeReceiver() as new:
         config = alerts(receivers={"hook": webhook_config(slow.url, timeout="500ms")})
-        store = open_store(tmp_path)
+        store = open_in(tmp_path)
         async with running_service(store, config) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
             await slow.wait_for_deliveries(1)
@@ -85,7 +86,7 @@ async def test_a_notification_that_is_being_sent_is_sent_once(tmp_path: Path) ->
 async def test_an_unchanged_receiver_keeps_its_dispatcher(tmp_path: Path) -> None:
     """Its connections and its rate limit stay; those of others are replaced or end."""
     async with FakeReceiver() as one, FakeReceiver() as two, FakeReceiver() as three:
-        store = open_store(tmp_path)
+        store = open_in(tmp_path)
         async with running_service(store, webhooks_config(kept=one, changed=two, removed=three)) as alerting:
             await wait_until(lambda: list(alerting._dispatchers))
             before = {dispatcher.name: dispatcher for dispatcher in alerting._dispatchers}
@@ -100,7 +101,7 @@ async def test_an_unchanged_receiver_keeps_its_dispatcher(tmp_path: Path) -> Non
 async def test_a_removed_receiver_is_sent_nothing_more(tmp_path: Path) -> None:
     """The others get the resolve."""
     async with FakeReceiver() as kept, FakeReceiver() as removed:
-        store = open_store(tmp_path)
+        store = open_in(tmp_path)
         async with running_service(store, webhooks_config(kept=kept, removed=removed)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
             await kept.wait_for_deliveries(1)
@@ -115,7 +116,7 @@ async def test_a_removed_receiver_is_sent_nothing_more(tmp_path: Path) -> None:
 async def test_a_reload_while_the_store_cannot_be_read_applies_when_it_can(tmp_path: Path) -> None:
     """The configuration changes in memory; what the store has is adapted to it when it is read."""
     async with FakeReceiver() as hook:
-        store = open_store(tmp_path)
+        store = open_in(tmp_path)
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
             await hook.wait_for_deliveries(1)
@@ -128,7 +129,7 @@ async def test_a_reload_while_the_store_cannot_be_read_applies_when_it_can(tmp_p
 async def test_an_open_alert_outlives_the_removal_of_renamed_from(tmp_path: Path) -> None:
     """It is notified once, and resolved once, over a reload and a restart without the former name of its rule."""
     async with FakeReceiver() as hook:
-        store, receivers = open_store(tmp_path), {"hook": webhook_config(hook.url)}
+        store, receivers = open_in(tmp_path), {"hook": webhook_config(hook.url)}
         rule = {"detector": {"type": "consecutive", "failures": 3}}
         renamed = alerts(rules={"Faults": {**rule, "renamed_from": "Errors"}}, receivers=receivers)
         later = alerts(rules={"Faults": rule}, receivers=receivers)

@@ -16,7 +16,7 @@ from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpee
 from streamcanary.model.status.alert_history import PastIncident, past_incident_id
 from streamcanary.store.alert_rows import RowChange
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database import Store
+from streamcanary.store.opening import open_store
 from support.programs.daemon import run_command, write_config
 from support.store.builders import make_outcome
 
@@ -65,7 +65,7 @@ def incident(rule: str, *, opened: float, resolved: float | None) -> PastInciden
 
 async def write_store(path: Path, outcomes: list[Outcome], incidents: list[PastIncident]) -> None:
     """Write runs and incidents as the daemon does."""
-    store = Store.open(StoreConfig(path=path), SystemClock())
+    store = open_store(StoreConfig(path=path), SystemClock())
     rows = [RowChange("alert_history", each.id, msgspec.json.encode(each)) for each in incidents]
     await store.commit(rows, outcomes)
     await store.close()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.store import opening
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 
@@ -39,7 +40,7 @@ class FrozenClock:
 
 def open_store(path: Path, clock: FrozenClock | None = None, *, keep: float = 3600.0, timeout: float = 10.0) -> Store:
     """Open a store at ``path`` that keeps runs for an hour."""
-    return Store.open(StoreConfig(path=path, keep=keep), clock or FrozenClock(), timeout=timeout)
+    return opening.open_store(StoreConfig(path=path, keep=keep), clock or FrozenClock(), timeout=timeout)
 
 
 def make_outcome(number: int, **changes: Any) -> Outcome:

@@ -10,7 +10,7 @@ from typing import Any
 from streamcanary.store.errors import StoreFailing
 from streamcanary.store.sqlite.database_file import FileIdentity, file_identity, open_read_only
 from streamcanary.store.sqlite.migrations import known_version, stored_version
-from streamcanary.store.sqlite.worker import Job
+from streamcanary.store.worker import Job
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from streamcanary.store.sqlite.database_file import (
 )
 from streamcanary.store.sqlite.error_classification import is_corruption, primary_code
 from streamcanary.store.sqlite.lock import StoreLock
-from streamcanary.store.sqlite.worker import Job
+from streamcanary.store.worker import Job
 
 _log = logging.getLogger(__name__)
 

@@ -1,16 +1,20 @@
-"""A worker thread with a job queue, to which the event loop submits jobs without blocking."""
+"""Worker threads with a job queue, to which the event loop submits jobs without blocking."""
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from streamcanary.store.connection import Connection
 from streamcanary.store.errors import StoreFailing
 
 T = TypeVar("T")
+
+MAX_WRITES_PER_COMMIT: Final = 256
+MAX_QUEUED_WRITES: Final = 4096
+MAX_QUEUED_READS: Final = 64
 
 
 class Job(Generic[T]):
@@ -21,7 +25,7 @@ class Job(Generic[T]):
 
     __slots__ = ("fn", "future", "is_abandoned")
 
-    def __init__(self, fn: Callable[[sqlite3.Connection], T]) -> None:
+    def __init__(self, fn: Callable[[Connection], T]) -> None:
         self.fn = fn
         self.future: Future[T] = Future()
         self.is_abandoned = False
@@ -46,26 +50,30 @@ class JobHandler(Protocol):
 
 
 class Worker:
-    """One daemon thread with a bounded queue.
+    """A bounded queue of jobs, and one daemon thread for each of ``handlers``.
 
     ``max_batch`` bounds the jobs that are handled at once, ``max_queued`` those that wait; ``timeout`` is how many
-    seconds a caller waits for a result. The thread does not keep the process alive, because an unresponsive disk must
-    not prevent the daemon from exiting. ``is_stuck`` is whether a caller timed out since the thread last finished.
+    seconds a caller waits for a result. ``medium`` names what the jobs wait for, in errors. The threads do not keep the
+    process alive, because an unresponsive disk must not prevent the daemon from exiting. ``is_stuck`` is whether a
+    caller timed out since a thread last finished.
     """
 
-    def __init__(self, name: str, handler: JobHandler, *, max_batch: int, max_queued: int, timeout: float) -> None:
-        self._handler = handler
+    def __init__(
+        self, name: str, *handlers: JobHandler, medium: str, max_batch: int, max_queued: int, timeout: float
+    ) -> None:
+        self._medium = medium
         self._max_batch = max_batch
         self._max_queued = max_queued
         self._timeout = timeout
-        self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()  # None ends the thread
-        self._ended: Future[None] = Future()
+        self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()  # None ends one thread
+        self._ended: list[Future[None]] = [Future() for _ in handlers]
         self._is_closing = False
         self.is_stuck = False
-        self._thread = threading.Thread(target=self._run, name=f"streamcanary-{name}", daemon=True)
-        self._thread.start()
+        for handler, ended in zip(handlers, self._ended, strict=True):
+            thread = threading.Thread(target=self._run, args=(handler, ended), name=f"streamcanary-{name}", daemon=True)
+            thread.start()
 
-    async def submit(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+    async def submit(self, fn: Callable[[Connection], T]) -> T:
         """Call ``fn`` in the thread and return its result.
 
         Cancelling the caller does not cancel the job.
@@ -78,7 +86,7 @@ class Worker:
         if self._is_closing:
             raise StoreFailing("the store is closed")
         if self._queue.qsize() >= self._max_queued:
-            raise StoreFailing(f"the queue is full: {self._max_queued} calls wait for the disk")
+            raise StoreFailing(f"the queue is full: {self._max_queued} calls wait for {self._medium}")
         job = Job(fn)
         self._queue.put(job)
         try:
@@ -87,42 +95,35 @@ class Worker:
         except TimeoutError:
             job.future.cancel()
             self.is_stuck = True
-            raise StoreFailing(f"the disk did not respond within {self._timeout:g} s") from None
+            raise StoreFailing(f"{self._medium} did not respond within {self._timeout:g} s") from None
         finally:
             job.is_abandoned = True
 
     async def close(self, within: float) -> bool:
-        """Complete the queued jobs, then end the thread; return whether it ended in ``within`` seconds."""
+        """Complete the queued jobs, then end the threads; return whether they ended in ``within`` seconds."""
         if not self._is_closing:
             self._is_closing = True
-            self._queue.put(None)
+            for _ in self._ended:
+                self._queue.put(None)
         try:
             async with asyncio.timeout(within):
-                await asyncio.shield(asyncio.wrap_future(self._ended))
+                await asyncio.shield(asyncio.gather(*map(asyncio.wrap_future, self._ended)))
         except TimeoutError:
             return False
         return True
 
-    def _run(self) -> None:
+    def _run(self, handler: JobHandler, ended: Future[None]) -> None:
         is_open = True
         while is_open:
             jobs, is_open = self._next_jobs()
             running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if running:
-                self._handle_jobs(running)
+                _handle_jobs(handler, running)
             self.is_stuck = False
         try:
-            self._handler.close()
+            handler.close()
         finally:
-            self._ended.set_result(None)
-
-    def _handle_jobs(self, jobs: Sequence[Job[Any]]) -> None:
-        try:
-            self._handler.handle(jobs)
-        except BaseException as error:  # noqa: BLE001 - the thread must continue: the error is raised to the callers
-            for job in jobs:
-                if not job.future.done():
-                    job.fail(error)
+            ended.set_result(None)
 
     def _next_jobs(self) -> tuple[list[Job[Any]], bool]:
         """Wait for a job; return it with the jobs queued behind it, and whether more can follow."""
@@ -137,3 +138,12 @@ class Worker:
             except queue.Empty:
                 return jobs, True
         return jobs, False
+
+
+def _handle_jobs(handler: JobHandler, jobs: Sequence[Job[Any]]) -> None:
+    try:
+        handler.handle(jobs)
+    except BaseException as error:  # noqa: BLE001 - the thread must continue: the error is raised to the callers
+        for job in jobs:
+            if not job.future.done():
+                job.fail(error)

@@ -1,0 +1,25 @@
+"""Opens the store that the configuration names."""
+
+from streamcanary.model.clock import Clock
+from streamcanary.store.backend import Backend
+from streamcanary.store.config import StoreConfig
+from streamcanary.store.database import Store
+from streamcanary.store.sqlite.backend import SqliteBackend
+
+_TIMEOUT = 10.0  # seconds; longer than a sync of a slow disk, shorter than the acceptable delay of a notification
+
+
+def open_store(config: StoreConfig, clock: Clock, *, timeout: float = _TIMEOUT) -> Store:
+    """Open or create the store. Blocks: call it before the event loop has work.
+
+    A database that does not work at the moment raises no error here (a full, read-only or failing disk; a server that
+    cannot be reached): reads and writes fail while it fails, and each of them tries to open it again. ``timeout`` is
+    how many seconds a read or write waits for the database.
+
+    Raises:
+        StoreUnwritable: if ``config`` names what cannot hold a store, or permissions forbid it.
+        StoreLocked: if another daemon uses the SQLite file.
+        StoreTooNew: if a later version has written the store.
+    """
+    backend: Backend = SqliteBackend.open(config.path, clock, retention=config.keep, timeout=timeout)
+    return Store(backend)
