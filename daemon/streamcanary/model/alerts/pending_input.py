@@ -19,7 +19,7 @@ class PendingInput(Struct, frozen=True):
 class AlertProgress(Struct, frozen=True):
     """How far alerting is: the ``revision`` of its state, and the id of the ``first_pending`` input, if there is one.
 
-    The revision grows with each commit that changes the state.
+    The revision grows with each commit that changes more than what changes with each run.
     """
 
     revision: int

@@ -1,6 +1,6 @@
 """A change of one row of alerting in the store."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -9,6 +9,9 @@ StateTable = Literal["detectors", "incidents", "groups", "notifications", "silen
 
 AlertTable = StateTable | Literal["alert_history"]
 """Those tables, and the history of alerts, whose rows are kept for 30 days and read only to be shown."""
+
+RUN_TABLES: Final[frozenset[AlertTable]] = frozenset({"detectors", "reachability"})
+"""Tables that change with each run. Replicas that only show alerts do not read them each time."""
 
 
 class RowChange(Struct, frozen=True):

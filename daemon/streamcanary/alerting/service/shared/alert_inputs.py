@@ -37,14 +37,14 @@ class AlertInputs(Protocol):
         """Return the revision of the state, and the first pending input."""
         ...
 
-    async def load(self) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
-        """Return the revision of the state, and its rows by table and key; the rows are of that revision or newer."""
+    async def load(self, tables: Collection[StateTable]) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
+        """Return the revision of the state, and the rows of ``tables`` by table and key, of that revision or newer."""
         ...
 
     async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
-        """Save ``rows``, delete the inputs ``consumed``, and increment the revision if there are rows.
+        """Save ``rows``, delete the inputs ``consumed``, and increment the revision if it has to.
 
-        All in one durable transaction, which is fenced by the session and by the epoch of ``owner``. It is idempotent:
+        It has to if a row is of another table than :data:`~streamcanary.model.alerts.row_change.RUN_TABLES`. All in one durable transaction, which is fenced by the session and by the epoch of ``owner``. It is idempotent:
         a commit whose result is unknown is repeated.
 
         Raises:
