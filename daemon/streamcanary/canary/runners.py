@@ -6,7 +6,7 @@ its clients with their connections.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, Self
 
 from openai import AsyncOpenAI
@@ -124,14 +124,16 @@ class CanaryRunners:
         """The canaries as values for the other packages."""
         return tuple(run.canary for run in self.by_name.values())
 
-    async def resume(self, store: RunHistory) -> None:
-        """Continue after the runs in ``store``.
+    async def resume(self, store: RunHistory, names: Collection[str] | None = None) -> None:
+        """Continue after the runs in ``store`` of all canaries, or of those of ``names``.
 
         A model that changed while the daemon was stopped is noticed, and the times of the last run and of the last
         success are kept: a canary that failed last and is next due in hours is still failing. A store that fails, or
         takes over a second, is logged; then the first answers are compared with nothing.
         """
-        former_names = {canary.name: canary.renamed_from for canary in self.canaries}
+        former_names = {
+            canary.name: canary.renamed_from for canary in self.canaries if names is None or canary.name in names
+        }
         try:
             async with asyncio.timeout(_RESUME_TIMEOUT):
                 stored_names = [*filter(None, (*former_names, *former_names.values()))]
@@ -140,12 +142,14 @@ class CanaryRunners:
         except (StoreFailing, TimeoutError) as error:
             _log.warning("last answers not loaded", extra={"error": str(error) or "the store takes too long"})
             return
-        for name, run in self.by_name.items():
-            answered = answers.get(name) or answers.get(former_names[name] or "")
+        for name, former in former_names.items():
+            if (run := self.by_name.get(name)) is None:  # a reload has removed it
+                continue
+            answered = answers.get(name) or answers.get(former or "")
             if answered is not None:
                 run.resume(answered)
                 self.metrics.restore_last_success(run.canary, answered)
-            last_run = last_runs.get(name) or last_runs.get(former_names[name] or "")
+            last_run = last_runs.get(name) or last_runs.get(former or "")
             if last_run is not None:
                 self.metrics.restore_last_run(run.canary, last_run)
 

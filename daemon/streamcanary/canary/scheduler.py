@@ -8,7 +8,7 @@ takes no connections, memory and time from the others.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -242,19 +242,29 @@ class Scheduler:
             self._scheduler.pause()
         for slots in self._slots.values():
             slots.close()
-        tasks = dict(self._running_tasks)
-        if tasks:
-            await asyncio.wait(tasks.values(), timeout=seconds)
-        for name, task in tasks.items():
-            if not task.done():
-                task.cancel()
-                if (runner := self._runners.get(name)) is not None:  # a reload may have removed it
-                    self._metrics.record_missed(runner.canary, "shutdown")
-        if tasks:  # a cancelled run that waits for its connection to close is left behind
-            await asyncio.wait(tasks.values(), timeout=_CANCEL_TIMEOUT)
+        await self.finish(list(self._running_tasks), seconds)
         if self._scheduler.running:
             # APScheduler cancels its coroutine jobs here with either value of ``wait``: none is left at this point.
             self._scheduler.shutdown(wait=False)
+
+    async def finish(self, names: Collection[str], seconds: float) -> None:
+        """Wait up to ``seconds`` for running runs of the canaries ``names``, and cancel the rest without an outcome."""
+        tasks = {name: task for name in names if (task := self._running_tasks.get(name)) is not None}
+        if not tasks:
+            return
+        await asyncio.wait(tasks.values(), timeout=seconds)
+        for name, task in tasks.items():
+            if not task.done() and (runner := self._runners.get(name)) is not None:  # a reload may have removed it
+                self._metrics.record_missed(runner.canary, "shutdown")
+            task.cancel()
+        # A cancelled run that waits for its connection to close is left behind.
+        await asyncio.wait(tasks.values(), timeout=_CANCEL_TIMEOUT)
+
+    def cancel(self, names: Iterable[str]) -> None:
+        """Cancel running runs of the canaries ``names``, without an outcome."""
+        for name in names:
+            if (task := self._running_tasks.get(name)) is not None:
+                task.cancel()
 
     def _on_submission(self, event: JobSubmissionEvent) -> None:
         """Record the due time of a run; APScheduler calls this before the run starts, both on the event loop."""

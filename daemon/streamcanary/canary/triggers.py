@@ -79,6 +79,13 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
         return to_datetime(self.next_after((previous_fire_time or now).timestamp()))
 
 
+def trigger_of(canary: Canary, instance: str) -> AlignedIntervalTrigger | CronTrigger:
+    """Return the trigger of a canary, which is the same in each process of ``instance``."""
+    if canary.cron is not None:
+        return CronTrigger(canary.cron)
+    return AlignedIntervalTrigger(canary.interval, phase_offset(instance, canary.name, canary.interval))
+
+
 class FirstRun(Struct, frozen=True):
     """When a canary runs first after a start, in seconds since the epoch, and the trigger of its further runs."""
 
@@ -102,13 +109,9 @@ def first_runs(
     """
     runs = {}
     for position, canary in enumerate(canaries):
-        if canary.cron is not None:
-            cron_trigger = CronTrigger(canary.cron)
-            runs[canary.name] = FirstRun(cron_trigger.next_after(now), cron_trigger)
-            continue
-        trigger = AlignedIntervalTrigger(canary.interval, phase_offset(instance, canary.name, canary.interval))
+        trigger = trigger_of(canary, instance)
         aligned = trigger.next_after(now)
-        if at_phase:
+        if at_phase or canary.cron is not None:
             runs[canary.name] = FirstRun(aligned, trigger)
             continue
         due = max(now + position * min_gap, min(now + position * MAX_STAGGER, aligned))

@@ -1,0 +1,227 @@
+"""A replica runs the canaries of the shards that it owns, at the same times as any other replica would."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.owned_canaries import OwnedCanaries
+from streamcanary.canary.scheduler import Scheduler
+from streamcanary.canary.triggers import phase_offset
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import SystemClock
+from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.replicas import ALERTS, SHARD_RESOURCES, shard_of
+
+CLOCK = SystemClock()
+INTERVAL = 0.2
+
+
+class Runner:
+    """A runner that records its due times, and ends when ``go_on`` is set."""
+
+    def __init__(self, name: str, **more: object) -> None:
+        self.canary = structs.replace(Canary(name=name, target="t", provider="p", interval=INTERVAL), **more)
+        self.due: list[float] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def __call__(self, scheduled: float) -> Outcome:
+        """Run once."""
+        self.due.append(scheduled)
+        await self.go_on.wait()
+        return Outcome(
+            run_id=f"{self.canary.name}-{scheduled}",
+            canary=self.canary.name,
+            target=self.canary.target,
+            provider="p",
+            kind=OutcomeKind.OK,
+            scheduled=scheduled,
+            started=scheduled,
+        )
+
+
+class Runners:
+    """Records which canaries were resumed, and when ``go_on`` is set returns from it."""
+
+    def __init__(self) -> None:
+        self.resumed: list[str] = []
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def resume(self, store: object, names: Collection[str] | None = None) -> None:
+        """Resume the canaries ``names``."""
+        self.resumed += sorted(names or ())
+        await self.go_on.wait()
+
+
+class Replica:
+    """A scheduler without canaries, which runs those of owned shards."""
+
+    def __init__(self, *runners: Runner, limits: dict[str, int | None] | None = None) -> None:
+        self.outcomes: list[Outcome] = []
+        self.runners = Runners()
+        self.changes: list[set[str]] = []
+        self.scheduler = Scheduler(
+            [],
+            instance="i",
+            clock=CLOCK,
+            metrics=CanaryMetrics(CLOCK),
+            on_outcome=self.outcomes.append,
+            starts_at_phase=True,
+        )
+        self.owned = OwnedCanaries(
+            self.scheduler,
+            self.runners,
+            None,  # type: ignore[arg-type] # the runners above read nothing
+            clock=CLOCK,
+            on_change=lambda names: self.changes.append(set(names)),
+        )
+        self.scheduler.start()
+        self.reload(*runners, limits=limits)
+
+    def reload(self, *runners: Runner, limits: dict[str, int | None] | None = None) -> None:
+        """Replace the canaries of the configuration."""
+        self.owned.prepare(runners, instance="i", max_concurrent_runs=limits or {})
+        self.owned.apply()
+
+
+@pytest.fixture
+async def make_replica() -> AsyncIterator[Callable[..., Replica]]:
+    replicas: list[Replica] = []
+
+    def make(*runners: Runner, **more: Any) -> Replica:
+        replicas.append(Replica(*runners, **more))
+        return replicas[-1]
+
+    yield make
+    for replica in replicas:
+        await replica.scheduler.drain(0.1)
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def _is_on_grid(name: str, due: float) -> bool:
+    distance = (due - phase_offset("i", name, INTERVAL)) % INTERVAL
+    return min(distance, INTERVAL - distance) < 1e-3
+
+
+async def test_only_canaries_of_owned_shards_run(make_replica: Callable[..., Replica]) -> None:
+    """A replica runs the canaries of shards that it has gained, after they have resumed, and no others."""
+    mine, other = Runner("mine"), Runner("other")
+    replica = make_replica(mine, other)
+    await replica.owned.gained([ALERTS, shard_of("mine")])
+    await _until(lambda: len(mine.due) > 2)
+    assert (["mine"], [], [{"mine"}]) == (replica.runners.resumed, other.due, replica.changes)
+
+
+async def test_a_canary_keeps_its_phase_at_another_replica(make_replica: Callable[..., Replica]) -> None:
+    """Runs before and after a shard is handed over are due on one grid."""
+    first, second = Runner("c"), Runner("c")
+    source, destination = make_replica(first), make_replica(second)
+    await source.owned.gained(SHARD_RESOURCES)
+    await _until(lambda: len(first.due) > 1)
+    await source.owned.releasing(SHARD_RESOURCES)
+    count = len(first.due)
+    await destination.owned.gained(SHARD_RESOURCES)
+    await _until(lambda: len(second.due) > 1)
+    assert count == len(first.due)
+    assert True is all(_is_on_grid("c", due) for due in first.due + second.due)
+
+
+async def test_a_running_run_ends_before_its_shard_is_released(make_replica: Callable[..., Replica]) -> None:
+    """A run that ends in time has an outcome, and its canary starts no other one."""
+    runner = Runner("c")
+    replica = make_replica(runner)
+    await replica.owned.gained(SHARD_RESOURCES)
+    runner.go_on.clear()
+    await _until(lambda: runner.due)
+    releasing = asyncio.create_task(replica.owned.releasing(SHARD_RESOURCES))
+    await asyncio.sleep(2 * INTERVAL)
+    is_released_early = releasing.done()
+    runner.go_on.set()
+    await releasing
+    assert (False, 1, 1) == (is_released_early, len(runner.due), len(replica.outcomes))
+
+
+async def test_a_run_that_hangs_is_cancelled_without_an_outcome(make_replica: Callable[..., Replica]) -> None:
+    """After the time limit the shard is released, and the run is no sample."""
+    runner = Runner("c")
+    replica = make_replica(runner)
+    replica.owned.finish_timeout = 0.05
+    await replica.owned.gained(SHARD_RESOURCES)
+    runner.go_on.clear()
+    await _until(lambda: runner.due)
+    await replica.owned.releasing(SHARD_RESOURCES)
+    assert [] == replica.outcomes
+
+
+async def test_a_lost_lease_cancels_runs_at_once(make_replica: Callable[..., Replica]) -> None:
+    """A run of a shard that another replica may own now has no outcome."""
+    runner = Runner("c")
+    replica = make_replica(runner)
+    await replica.owned.gained(SHARD_RESOURCES)
+    runner.go_on.clear()
+    await _until(lambda: runner.due)
+    replica.owned.lost(SHARD_RESOURCES)
+    runner.go_on.set()
+    await asyncio.sleep(2 * INTERVAL)
+    assert ([], 1) == (replica.outcomes, len(runner.due))
+
+
+async def test_a_shard_that_is_lost_while_its_canaries_resume_does_not_run(
+    make_replica: Callable[..., Replica],
+) -> None:
+    """The canaries of a shard that is lost before they have read the store never run."""
+    runner = Runner("c")
+    replica = make_replica(runner)
+    replica.runners.go_on.clear()
+    gaining = asyncio.create_task(replica.owned.gained(SHARD_RESOURCES))
+    await _until(lambda: replica.runners.resumed)
+    replica.owned.lost([shard_of("c")])
+    replica.runners.go_on.set()
+    await gaining
+    await asyncio.sleep(2 * INTERVAL)
+    assert ([], frozenset()) == (runner.due, replica.owned.names)
+
+
+async def test_a_reload_adds_canaries_of_owned_shards_only(make_replica: Callable[..., Replica]) -> None:
+    """A new canary runs at the replica that owns its shard; one that was renamed stays at the same."""
+    replica = make_replica(Runner("former"))
+    await replica.owned.gained([shard_of("former"), shard_of("new")])
+    renamed, new, other = Runner("renamed", renamed_from="former"), Runner("new"), Runner("other")
+    replica.reload(renamed, new, other)
+    await _until(lambda: renamed.due and new.due)
+    assert (frozenset({"renamed", "new"}), []) == (replica.owned.names, other.due)
+    assert shard_of("former") == replica.owned.shard_of("renamed") == replica.owned.shard_of("former")
+
+
+async def test_the_next_run_of_a_canary_of_another_replica_follows_from_its_schedule(
+    make_replica: Callable[..., Replica],
+) -> None:
+    """The next run is known of every canary of the configuration, and of no other."""
+    replica = make_replica(Runner("mine"), Runner("other"))
+    await replica.owned.gained([shard_of("mine")])
+    now = CLOCK.time()
+    mine, other = replica.owned.next_run("mine"), replica.owned.next_run("other")
+    assert True is (mine is not None and other is not None and now <= other <= now + 1.1 * INTERVAL)
+    assert True is _is_on_grid("other", other or 0.0)
+    assert None is replica.owned.next_run("unknown")
+
+
+async def test_the_limit_of_runs_at_once_is_divided(make_replica: Callable[..., Replica]) -> None:
+    """Of a target with 8 canaries and 4 runs at once, 2 canaries may make one run at once."""
+    runners = [Runner(f"c{number}") for number in range(8)]
+    replica = make_replica(*runners, limits={"t": 4})
+    for runner in runners:
+        runner.go_on.clear()
+    await replica.owned.gained([shard_of("c0"), shard_of("c1")])
+    await asyncio.sleep(2 * INTERVAL)
+    assert 1 == sum(len(runner.due) for runner in runners)
