@@ -115,3 +115,15 @@ def test_metrics_are_exported_for_current_canaries(monkeypatch: Any) -> None:
     exporter.is_current = series_of([CHAT])
     exporter.export(data)
     assert {"chat"} == recording.canaries
+
+
+def test_series_of_alerts_are_those_of_the_replica_that_evaluates_them() -> None:
+    """A replica has the series of the canaries that it runs, and those of alerts if it owns them."""
+    owner, other = series_of([CHAT], alerting=[CHAT, OTHER]), series_of([CHAT], alerting=[])
+    active = names.ALERT_ACTIVE.name
+    assert owner(active, metric_labels(OTHER))
+    assert owner(active, {names.SCOPE: "provider"})
+    assert not owner(names.RUNS.name, metric_labels(OTHER))
+    assert not other(active, metric_labels(CHAT))
+    assert not other(active, {names.SCOPE: "provider"})
+    assert other(names.RUNS.name, metric_labels(CHAT))

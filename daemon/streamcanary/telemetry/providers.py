@@ -161,10 +161,13 @@ class Telemetry:
         self._apply_metrics(prepared)
         self._apply_logs(prepared)
 
-    def show_canaries(self, canaries: Iterable[Canary]) -> None:
-        """Export and serve no metrics of any other canary from now on; those of the daemon itself stay."""
+    def show_canaries(self, canaries: Iterable[Canary], *, alerting: Iterable[Canary] | None = None) -> None:
+        """Export and serve no metrics of any other canary from now on; those of the daemon itself stay.
+
+        ``alerting`` are the canaries whose alerts this process evaluates, by default the same.
+        """
         if self._metric_pipeline is not None:
-            self._metric_pipeline.show_series(series_of(canaries))
+            self._metric_pipeline.show_series(series_of(canaries, alerting=alerting))
 
     def _apply_traces(self, prepared: _Prepared | None) -> None:
         if self._span_exporter is not None:
