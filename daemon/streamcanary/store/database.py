@@ -1,6 +1,6 @@
 """The store: what the daemon saves and reads, the same for each database."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from typing import TypeVar
 
 from streamcanary.model.alerts.row_change import RowChange, StateTable
@@ -213,6 +213,16 @@ class Store:
             StoreFailing: as :meth:`read`.
         """
         return await self.read(lambda connection: history.runs_after(connection, last, limit))
+
+    async def new_runs(
+        self, after: int, known: Container[str], limit: int
+    ) -> tuple[list[Outcome], list[tuple[int, str]]]:
+        """Return the runs after the row ``after`` that are not ``known``, and the rows: :func:`history.new_runs`.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: history.new_runs(connection, after, known, limit))
 
     async def sum_counts(self, starts: Sequence[float], canaries: Mapping[str, str] | None = None) -> Windows:
         """Return the counts of each canary since each of ``starts``: :func:`~streamcanary.store.rollups.sum_counts`.

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ MAX_PRUNED_PER_CALL: Final = 5_000
 _FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
 _KINDS_WITHOUT_RESULT = frozenset({OutcomeKind.SKIPPED.value, OutcomeKind.INTERNAL_ERROR.value})
 _FAILURE_RETENTION_FACTOR = 4  # failures are kept this many times as long
+_ROWS_PER_READ = 500  # parameters of one statement
 _MAX_RUNS = 200_000  # failures, and as many others
 
 MAX_RUN_BYTES: Final = 1024 * 1024
@@ -181,6 +182,31 @@ def runs_after(connection: Connection, last: int, limit: int) -> tuple[list[Outc
     ).fetchall()
     runs = (decode_run(*row[1:]) for row in rows)
     return [run for run in runs if isinstance(run, Outcome)], rows[-1][0] if rows else None
+
+
+def new_runs(
+    connection: Connection, after: int, known: Container[str], limit: int
+) -> tuple[list[Outcome], list[tuple[int, str]]]:
+    """Return the runs in the first ``limit`` rows after the row ``after`` that are not ``known`` by their ids.
+
+    The second value is the row and the run id of each of these rows, also of known and unreadable runs.
+
+    Raises:
+        sqlite3.Error, psycopg.Error: if the runs cannot be read.
+    """
+    rows = connection.execute(
+        "SELECT id, substr(run_id, 1, 100) FROM runs WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+    ).fetchall()
+    unknown = [row for row, run_id in rows if run_id not in known]
+    runs: list[Outcome] = []
+    for first in range(0, len(unknown), _ROWS_PER_READ):
+        some = unknown[first : first + _ROWS_PER_READ]
+        found = connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id IN ({', '.join('?' * len(some))}) ORDER BY id",  # noqa: S608 - fixed text
+            (MAX_RUN_BYTES, *some),
+        )
+        runs += [run for row in found if isinstance(run := decode_run(*row[1:]), Outcome)]
+    return runs, rows
 
 
 def row_before_last(connection: Connection, count: int) -> int:

@@ -73,6 +73,19 @@ class CanaryEntry:
         """Add a run that has ended."""
         self._add(outcome, _recent_run(outcome))
 
+    def observe_recorded(self, outcome: Outcome) -> bool:
+        """Add a run of another replica, and return whether it is new; before a later one, it changes no state."""
+        if any(run.run_id == outcome.run_id for run in self.runs):
+            return False
+        run = _recent_run(outcome)
+        if not self.runs or outcome.started >= self.runs[-1].started:
+            self._add(outcome, run)
+            return True
+        self.runs = tuple(sorted((*self.runs, run), key=lambda each: each.started))[-self.max_runs :]
+        if outcome.kind in _STATES:
+            self._hour.add(outcome)
+        return True
+
     def seed(self, outcomes: Sequence[Outcome]) -> None:
         """Add recorded runs, the oldest first, that ended before all that were observed since the start."""
         observed = list(self.runs)

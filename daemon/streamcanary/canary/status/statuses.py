@@ -125,15 +125,18 @@ class CanaryStatuses:
             self._entries[canary.name] = entry
         self._cache = {}
 
-    def observe(self, outcome: Outcome) -> None:
-        """Add a run that has ended."""
+    def observe(self, outcome: Outcome, *, is_recorded: bool = False) -> None:
+        """Add a run that has ended; one that ``is_recorded``, by another replica, may be known already."""
         entry = self._entries.get(outcome.canary)
         if entry is None:  # a reload has removed the canary since
             return
+        had_result = entry.has_result
+        if not is_recorded:
+            entry.observe(outcome)
+        elif not entry.observe_recorded(outcome):
+            return
         self.revision += 1
         entry.revision = self.revision
-        had_result = entry.has_result
-        entry.observe(outcome)
         if entry.has_result and not had_result:
             self._has_first_result.set()
 
