@@ -28,7 +28,7 @@ from streamcanary.settings_sources.error_messages import explain_validation_erro
 from streamcanary.settings_sources.problem import ConfigInvalid, Problem, render, sort_problems
 from streamcanary.settings_sources.source import YamlAndEnvSource
 from streamcanary.settings_sources.type_check import type_mismatches
-from streamcanary.store.config import StoreConfig
+from streamcanary.store.config import StoreConfig, store_config_errors
 from streamcanary.telemetry.config import TelemetryConfig
 from streamcanary.transport.tls import tls_file_errors
 from streamcanary.web.allowed_hosts import is_loopback
@@ -143,6 +143,10 @@ class Settings(BaseSettings):
         yield from _prefix_paths("alerts", (error for error, is_error in self._ineffective_rules() if is_error))
         yield from self._renamed_from_errors()
         yield from fleet_config_errors(self.fleet, self.canaries)
+        yield from _prefix_paths("store", store_config_errors(self.store))
+        if self.fleet is not None and self.store.is_shared:
+            message = "divides the canaries among replicas that share nothing; with store.url they share all: remove it"
+            yield ConfigIssue(("fleet",), message)
         yield from budget_config_errors(self.budget, self.targets, self.canaries, replicas=self.replicas)
         for name, target in self.targets.items():
             yield from _prefix_paths("targets", _prefix_paths(name, tls_file_errors(target)))
@@ -237,8 +241,9 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         problems = _without_duplicates(problems, [document.problem_at(error.path, error.message) for error in errors])
     if problems:
         raise ConfigInvalid(problems)
-    store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})
-    settings = settings.model_copy(update={"store": store})
+    if not settings.store.is_shared:
+        store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})
+        settings = settings.model_copy(update={"store": store})
     settings._content_hash = document.content_hash
     settings._warnings = sort_problems(
         document.problem_at(warning.path, warning.message) for warning in settings.config_warnings()

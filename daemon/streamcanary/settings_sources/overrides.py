@@ -69,9 +69,9 @@ def _matching_paths(rest: str, shape: Shape, value: Any, path: KeyPath = ()) -> 
 
 
 def _suggestion(name: str, document: Document, shape: Shape) -> str:
-    names = islice(_variable_names(shape, document.data), _MAX_NAMES)
-    if near := difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.75):
-        return f"did you mean {near[0]}?"
+    names = (each.removeprefix(ENV_PREFIX) for each in islice(_variable_names(shape, document.data), _MAX_NAMES))
+    if near := difflib.get_close_matches(name.upper().removeprefix(ENV_PREFIX), names, n=1, cutoff=0.6):
+        return f"did you mean {ENV_PREFIX}{near[0]}?"
     return f"an override is {ENV_PREFIX}SECTION__KEY; it sets an existing or known key and cannot add an entry"
 
 

@@ -1,9 +1,12 @@
 """Opens the store that the configuration names."""
 
 from streamcanary.model.clock import Clock
+from streamcanary.model.config_types.secret import Secret
 from streamcanary.store.backend import Backend
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
+from streamcanary.store.errors import StoreUnwritable
+from streamcanary.store.postgres import driver
 from streamcanary.store.sqlite.backend import SqliteBackend
 
 _TIMEOUT = 10.0  # seconds; longer than a sync of a slow disk, shorter than the acceptable delay of a notification
@@ -17,9 +20,20 @@ def open_store(config: StoreConfig, clock: Clock, *, timeout: float = _TIMEOUT) 
     how many seconds a read or write waits for the database.
 
     Raises:
-        StoreUnwritable: if ``config`` names what cannot hold a store, or permissions forbid it.
+        StoreUnwritable: if ``config`` names what cannot hold a store, permissions forbid it, or its driver is missing.
         StoreLocked: if another daemon uses the SQLite file.
         StoreTooNew: if a later version has written the store.
     """
-    backend: Backend = SqliteBackend.open(config.path, clock, retention=config.keep, timeout=timeout)
-    return Store(backend)
+    url = config.database_url
+    if url is not None:
+        return Store(_open_postgres(url, config, clock, timeout))
+    return Store(SqliteBackend.open(config.path, clock, retention=config.keep, timeout=timeout))
+
+
+def _open_postgres(url: Secret, config: StoreConfig, clock: Clock, timeout: float) -> Backend:
+    if not driver.is_installed():
+        raise StoreUnwritable(f"store.url: {driver.INSTALL}")
+    from streamcanary.store.postgres.backend import PostgresBackend
+    from streamcanary.store.postgres.server import Server
+
+    return PostgresBackend.open(Server(url, config.schema_name, timeout), clock, retention=config.keep)

@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from streamcanary.store.connection import Connection
 from streamcanary.store.errors import StoreFailing
@@ -35,6 +35,24 @@ class Job(Generic[T]):
         if isinstance(error, StopIteration) or not isinstance(error, Exception):
             error = RuntimeError(f"a function given to the store raised {error!r}")
         self.future.set_exception(error)
+
+
+class JobResult(NamedTuple):
+    """What a job returned, or the error it raised."""
+
+    value: Any
+    error: BaseException | None = None
+
+    def deliver(self, job: Job[Any], database_errors: tuple[type[Exception], ...]) -> None:
+        """Complete ``job`` with the result; one of ``database_errors`` is raised to its caller as ``StoreFailing``."""
+        if self.error is None:
+            job.future.set_result(self.value)
+        elif isinstance(self.error, database_errors):
+            failure = StoreFailing(f"the write failed: {self.error}")
+            failure.__cause__ = self.error
+            job.fail(failure)
+        else:
+            job.fail(self.error)
 
 
 class JobHandler(Protocol):

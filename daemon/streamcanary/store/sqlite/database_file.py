@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from streamcanary.store.connection import Connection
 from streamcanary.store.errors import StoreError, StoreFailing, StoreUnwritable
 from streamcanary.store.sqlite.error_classification import (
     disk_full_hint,
@@ -122,7 +123,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     return _connect(path, "ro" if Path(f"{path}-wal").exists() else "ro&immutable=1")
 
 
-def write_probe(connection: sqlite3.Connection) -> None:
+def write_probe(connection: Connection) -> None:
     """Write the schema version that is stored already: changes nothing, but SQLite writes and syncs the page.
 
     Raises:

@@ -8,10 +8,12 @@ import sqlite3
 from collections.abc import Callable
 from typing import Final
 
+from streamcanary.store.connection import Connection
+from streamcanary.store.schema_steps import STEPS, Step
 from streamcanary.store.sqlite.schema_4_renames import rename_tables_and_fields
 from streamcanary.store.sqlite.schema_6_rollups import create_rollups
 
-Migration = str | Callable[[sqlite3.Connection], None]
+Migration = str | Callable[[sqlite3.Connection], None] | Step
 """One step: an SQL script, or a function that changes the open database within the transaction of its caller."""
 
 APPLICATION_ID: Final = 0x53_43_4E_59  # "SCNY"
@@ -61,6 +63,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
         value BLOB NOT NULL           -- JSON
     ) WITHOUT ROWID;
     """,
+    *(step.sqlite for step in STEPS),
 )
 
 
@@ -69,7 +72,7 @@ def known_version() -> int:
     return len(MIGRATIONS)
 
 
-def stored_version(connection: sqlite3.Connection) -> int:
+def stored_version(connection: Connection) -> int:
     """Return the schema version of the open database; 0 if it is empty."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version

@@ -5,11 +5,11 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from streamcanary.model.clock import Clock
-from streamcanary.store import alert_history, history, rollups
 from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
+from streamcanary.store.pruning import Pruner
 from streamcanary.store.sqlite.clean_marker import CleanMarker
 from streamcanary.store.sqlite.database_file import (
     FileIdentity,
@@ -19,11 +19,10 @@ from streamcanary.store.sqlite.database_file import (
 )
 from streamcanary.store.sqlite.error_classification import is_corruption, primary_code
 from streamcanary.store.sqlite.lock import StoreLock
-from streamcanary.store.worker import Job
+from streamcanary.store.worker import Job, JobResult
 
 _log = logging.getLogger(__name__)
 
-_PRUNE_INTERVAL = 600.0  # seconds
 _STATEMENT_ERROR_CODES = (
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_CONSTRAINT,
@@ -32,13 +31,6 @@ _STATEMENT_ERROR_CODES = (
     sqlite3.SQLITE_RANGE,
     sqlite3.SQLITE_TOOBIG,
 )
-
-
-class _JobResult(NamedTuple):
-    """What a job returned, or the error it raised."""
-
-    value: Any
-    error: BaseException | None = None
 
 
 class _FileReplaced(OSError):
@@ -68,10 +60,9 @@ class Writer:
         self._lock = lock
         self._clean_marker = clean_marker
         self._clock = clock
-        self._retention = retention
+        self._pruner = Pruner(clock, retention)
         self._corruption_count = 0  # corruption errors since the last transaction without one
         self._is_lost = False  # whether data that was written earlier is lost
-        self._next_prune = clock.monotonic()  # at once, so that a daemon that restarts often prunes, too
         self.is_writable = database is not None
         self.loss_count = 0
         self.corrupt_path = database and database.corrupt_path
@@ -100,7 +91,7 @@ class Writer:
         self._corruption_count = 0
         self._set_writable(is_writable=not any(_is_disk_error(result.error) for result in results))
         for job, result in zip(jobs, results, strict=True):
-            _complete_job(job, result)
+            result.deliver(job, (sqlite3.Error, OSError))
         self._prune_if_due(connection)
 
     def close(self) -> None:
@@ -108,7 +99,7 @@ class Writer:
         self._close_connection()
         self._lock.release()
 
-    def _run_transaction(self, connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> list[_JobResult]:
+    def _run_transaction(self, connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> list[JobResult]:
         """Return the result or exception of each job once the transaction is durable."""
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -124,15 +115,15 @@ class Writer:
         return results
 
     @staticmethod
-    def _run_job(connection: sqlite3.Connection, job: Job[Any]) -> _JobResult:
+    def _run_job(connection: sqlite3.Connection, job: Job[Any]) -> JobResult:
         connection.execute("SAVEPOINT job")
         try:
-            result = _JobResult(job.fn(connection))
+            result = JobResult(job.fn(connection))
         except BaseException as error:  # raised to the caller of the job
             if not connection.in_transaction or is_corruption(error):
                 raise  # a full disk can make SQLite roll back the whole transaction, and a corrupt file is replaced
             connection.execute("ROLLBACK TO job")
-            result = _JobResult(None, error)
+            result = JobResult(None, error)
         connection.execute("RELEASE job")
         return result
 
@@ -202,37 +193,19 @@ class Writer:
             self._clean_marker.mark_unclean()
 
     def _prune_if_due(self, connection: sqlite3.Connection) -> None:
-        """Delete old runs and alerts and merge old rollups, after the callers have their results, in several calls."""
-        now = self._clock.monotonic()
-        if now < self._next_prune:
+        """Prune after the callers have their results."""
+        if not self._pruner.is_due():
             return
-        self._next_prune = now + _PRUNE_INTERVAL
         try:
             connection.execute("BEGIN IMMEDIATE")
-            removed = history.prune_runs(connection, self._clock.time(), self._retention)
-            merged = rollups.prune_rollups(connection, self._clock.time())
-            alert_history.prune(connection, self._clock.time())
+            self._pruner.prune(connection)
             connection.execute("COMMIT")
-            if removed >= history.MAX_PRUNED_PER_CALL or merged >= rollups.MAX_PRUNED_PER_CALL:
-                self._next_prune = now
         except sqlite3.Error as error:
             _log.warning("store pruning failed", extra={"store": str(self._path), "error": str(error)})
         finally:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
-
-
-def _complete_job(job: Job[Any], result: _JobResult) -> None:
-    if result.error is None:
-        job.future.set_result(result.value)
-    elif isinstance(result.error, (sqlite3.Error, OSError)):
-        failure = StoreFailing(f"the write failed: {result.error}")
-
-        failure.__cause__ = result.error
-        job.fail(failure)
-    else:
-        job.fail(result.error)
 
 
 def _is_disk_error(error: BaseException | None) -> bool:

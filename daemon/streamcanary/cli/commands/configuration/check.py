@@ -129,7 +129,7 @@ def _report_lines(
     otlp = settings.telemetry.otlp
     yield ""
     yield from _budget_line(settings)
-    yield f"store      {settings.store.path}"
+    yield f"store      {settings.store.location}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
     if not settings.web.enabled:
         yield "web        disabled: no port, and so no health endpoints, API and /metrics"
