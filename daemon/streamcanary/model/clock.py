@@ -1,6 +1,7 @@
 """The source of time; tests pass their own."""
 
 import time
+from functools import partial
 from typing import Protocol
 
 
@@ -25,3 +26,17 @@ class SystemClock:
 
     monotonic = staticmethod(time.monotonic)  # on Linux the same clock that asyncio's loop reads
     time = staticmethod(time.time)
+
+
+class LeaseClock(SystemClock):
+    """The clocks of the operating system, with a monotonic clock that also counts the time of a suspended machine.
+
+    A lease ends while the machine sleeps, and the clock of asyncio's loop stands still then. No clock of a virtual
+    machine counts the time for which its host pauses it: commits are fenced by the database for that reason.
+    """
+
+    monotonic = staticmethod(
+        partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+        if hasattr(time, "clock_gettime")
+        else time.monotonic
+    )

@@ -309,6 +309,40 @@ CONFIG_RELOAD_SUCCESS_TIME = Metric(
     "When the configuration was last loaded with success, seconds since the epoch",
 )
 CONFIG_OBJECTS = Metric("streamcanary.config.objects", "gauge", "{object}", "Configured objects by type")
+REPLICA_SHARDS = Metric(
+    "streamcanary.replica.shards", "gauge", "{shard}", "Shards of canaries that this replica owns; only with store.url"
+)
+REPLICA_ALERTS_OWNER = Metric(
+    "streamcanary.replica.alerts_owner",
+    "gauge",
+    "{replica}",
+    "1 if this replica evaluates rules and sends notifications, else 0; only with store.url",
+)
+REPLICA_STANDBY = Metric(
+    "streamcanary.replica.standby",
+    "gauge",
+    "{replica}",
+    "1 if this replica owns nothing, because another configuration is the current one, else 0; only with store.url",
+)
+REPLICA_TAKEOVERS = Metric(
+    "streamcanary.replica.takeovers", "counter", "{lease}", "Shards and alerts that this replica has taken, by reason"
+)
+REPLICA_LEASES_LOST = Metric(
+    "streamcanary.replica.leases.lost", "counter", "{lease}", "Leases that this replica has lost, by reason"
+)
+REPLICA_RENEWAL_DURATION = Metric(
+    "streamcanary.replica.renewal.duration",
+    "histogram",
+    "s",
+    "Time that the database took to renew the leases of this replica",
+    PHASE_BUCKETS,
+)
+RUNS_DROPPED = Metric(
+    "streamcanary.runs.dropped",
+    "counter",
+    "{run}",
+    "Runs that ended and were not recorded, because the lease of their shard was lost; only with store.url",
+)
 WEB_LISTENING = Metric(
     "streamcanary.web.listening", "gauge", "{server}", "1 if the web server accepts connections, 0 if its port is taken"
 )

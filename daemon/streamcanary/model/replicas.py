@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct, field
@@ -54,3 +55,21 @@ class Membership(Struct, frozen=True, kw_only=True):
 
     replicas: tuple[Replica, ...] = ()
     owners: Mapping[str, Ownership] = field(default_factory=dict)
+
+
+class Takeover(StrEnum):
+    """The reason why a resource was free when a replica took it."""
+
+    FREE = "free"
+    """It is new: nobody has owned it yet."""
+    RELEASED = "released"
+    """Its owner has released it, or has left."""
+    EXPIRED = "expired"
+    """The session of its owner has expired: a crash, a pause, or a database that was out of reach."""
+
+
+class TakenLease(Struct, frozen=True):
+    """A resource that a replica has taken: its new ``epoch``, and from whom; ``None`` if it owned it already."""
+
+    epoch: int
+    takeover: Takeover | None = None

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.replicas import Membership, Replica
+from streamcanary.model.replicas import Membership, Replica, TakenLease
 from streamcanary.model.spend import Spend
 
 
@@ -30,8 +30,10 @@ class LeaseStore(Protocol):
         """
         ...
 
-    async def acquire(self, session: int, resources: Collection[str]) -> Mapping[str, int]:
-        """Take those of ``resources`` that are free; return the new epochs of those that the session now owns.
+    async def acquire(self, session: int, resources: Collection[str]) -> Mapping[str, TakenLease]:
+        """Take those of ``resources`` that are free; return the leases of those that the session now owns.
+
+        The epoch of a resource grows with each owner. One that the session owns already keeps its epoch.
 
         Raises:
             SessionLost: as :meth:`renew`.

@@ -1,0 +1,259 @@
+"""A database of replicas in memory, with a clock of its own, and one connection to it for each replica.
+
+The connection can fail: it can be cut off, hang, or perform a request and lose the answer.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from random import Random
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from streamcanary.model.alerts.pending_input import InputKind, PendingInput
+from streamcanary.model.outcome import Outcome
+from streamcanary.model.replicas import Membership, Ownership, Replica, TakenLease, Takeover
+from streamcanary.model.spend import Spend
+from streamcanary.store.errors import SessionLost, StoreFailing
+
+T = TypeVar("T")
+
+
+class _Session(Struct):
+    replica: Replica
+    expires: float
+
+
+class _Lease(Struct):
+    session: int | None = None
+    epoch: int = 0
+
+
+class MemoryDatabase:
+    """Sessions, leases, recorded runs and pending inputs. ``clock`` returns seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.sessions: dict[int, _Session] = {}
+        self.leases: dict[str, _Lease] = {}
+        self.runs: dict[str, Outcome | None] = {}
+        """Recorded runs by id; ``None`` if only that it is recorded is kept."""
+        self.keeps_runs = True
+        self.inputs: dict[int, PendingInput] = {}
+        self.spend: dict[str, Spend] = {}
+        """The spend of sessions that have ended, by day."""
+        self.session_spend: dict[int, dict[str, Spend]] = {}
+        self.on_commit: Callable[[int, Mapping[str, Sequence[Outcome]]], None] = lambda session, runs: None
+        """Called with the runs that are new."""
+        self.fenced: list[int] = []
+        """The sessions that have been fenced, in this order."""
+        self._last_session = self._last_input = 0
+        self._membership: Membership | None = None
+
+    # ---- sessions and leases
+
+    def join(self, name: str, *, generation: int, config: str, address: str, ttl: float) -> Replica:
+        """Start a session."""
+        self.fence()
+        self._last_session += 1
+        now = self.clock()
+        replica = Replica(
+            session=self._last_session, name=name, generation=generation, config=config, address=address, joined=now
+        )
+        self.sessions[replica.session] = _Session(replica, now + ttl)
+        self._membership = None
+        return replica
+
+    def renew(self, session: int, *, ttl: float, generation: int, config: str, draining: bool) -> Membership:
+        """Renew a session."""
+        self.fence()
+        entry = self.check_session(session)
+        entry.expires = self.clock() + ttl
+        before = entry.replica
+        if (before.generation, before.config, before.draining) != (generation, config, draining):
+            entry.replica = msgspec.structs.replace(before, generation=generation, config=config, draining=draining)
+            self._membership = None
+        if self._membership is None:
+            owners = {
+                resource: Ownership(lease.session, lease.epoch)
+                for resource, lease in self.leases.items()
+                if lease.session in self.sessions
+            }
+            self._membership = Membership(replicas=tuple(one.replica for one in self.sessions.values()), owners=owners)
+        return self._membership
+
+    def acquire(self, session: int, resources: Collection[str]) -> dict[str, TakenLease]:
+        """Take what is free."""
+        self.fence()
+        self.check_session(session)
+        taken = {}
+        for resource in resources:
+            lease = self.leases.setdefault(resource, _Lease())
+            if lease.session == session:
+                taken[resource] = TakenLease(lease.epoch)
+            elif lease.session not in self.sessions:
+                takeover = Takeover.FREE if lease.epoch == 0 else Takeover.EXPIRED
+                if lease.session is None and lease.epoch:
+                    takeover = Takeover.RELEASED
+                lease.session, lease.epoch = session, lease.epoch + 1
+                taken[resource] = TakenLease(lease.epoch, takeover)
+        self._membership = None
+        return taken
+
+    def release(self, session: int, resources: Collection[str]) -> None:
+        """Make resources free."""
+        for resource in resources:
+            if (lease := self.leases.get(resource)) is not None and lease.session == session:
+                lease.session = None
+        self._membership = None
+
+    def leave(self, session: int) -> None:
+        """End a session."""
+        if session in self.sessions:
+            self.release(session, list(self.leases))
+            self._end(session)
+
+    def fence(self) -> None:
+        """End the sessions that have expired."""
+        now = self.clock()
+        for session in [session for session, entry in self.sessions.items() if entry.expires < now]:
+            self.fenced.append(session)
+            self._end(session)
+
+    def check_session(self, session: int) -> _Session:
+        """Return the session.
+
+        Raises:
+            SessionLost: if it has ended.
+        """
+        if session not in self.sessions:
+            raise SessionLost(f"session {session} has ended")
+        return self.sessions[session]
+
+    def owns(self, session: int, resource: str, epoch: int | None) -> bool:
+        """Return whether the session owns the resource with this epoch."""
+        lease = self.leases.get(resource)
+        return lease is not None and lease.session == session and lease.epoch == epoch
+
+    def _end(self, session: int) -> None:
+        del self.sessions[session]
+        for day, spend in self.session_spend.pop(session, {}).items():
+            self.spend[day] = self.spend.get(day, Spend()) + spend
+        self._membership = None
+
+    # ---- runs
+
+    def commit_runs(
+        self,
+        session: int,
+        runs: Mapping[str, Sequence[Outcome]],
+        epochs: Mapping[str, int],
+        spend: Mapping[str, Spend],
+    ) -> set[str]:
+        """Record runs, as inputs of alerting and in the history."""
+        self.check_session(session)
+        refused = {shard for shard in runs if not self.owns(session, shard, epochs.get(shard))}
+        new = {
+            shard: [outcome for outcome in outcomes if outcome.run_id not in self.runs]
+            for shard, outcomes in runs.items()
+            if shard not in refused
+        }
+        for outcome in (outcome for outcomes in new.values() for outcome in outcomes):
+            if outcome.run_id not in self.runs:
+                self.runs[outcome.run_id] = outcome if self.keeps_runs else None
+                self.add_input("run", msgspec.json.encode(outcome))
+        if spend:
+            self.session_spend[session] = {**self.session_spend.get(session, {}), **spend}
+        self.on_commit(session, new)
+        return refused
+
+    def add_input(self, kind: InputKind, value: bytes) -> int:
+        """Add an input of alerting."""
+        self._last_input += 1
+        self.inputs[self._last_input] = PendingInput(self._last_input, kind, value)
+        return self._last_input
+
+
+class MemoryConnection:
+    """The connection of one replica to a :class:`MemoryDatabase`; requests can fail in each way that a network has.
+
+    ``latency`` is in seconds, of which each request takes half to one and a half. ``is_cut`` lets requests fail at
+    once, ``hangs`` lets them wait until it ends. ``lost_answers`` is the number of the next requests that are performed
+    and answered with an error.
+    """
+
+    def __init__(self, database: MemoryDatabase, *, latency: float = 0.0, random: Random | None = None) -> None:
+        self.database = database
+        self.latency = latency
+        self.is_cut = False
+        self.hangs = False
+        self.lost_answers = 0
+        self.requests: dict[str, int] = {}
+        self._random = random or Random(0)  # noqa: S311 - no secret
+
+    async def call(self, request: Callable[..., T], *arguments: Any, **options: Any) -> T:
+        """Perform a request to the database.
+
+        Raises:
+            StoreFailing: if the connection fails.
+        """
+        name = request.__name__
+        self.requests[name] = self.requests.get(name, 0) + 1
+        await self._travel()
+        result = request(*arguments, **options)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise StoreFailing("the connection was closed before the answer")
+        await self._travel()
+        return result
+
+    async def _travel(self) -> None:
+        if self.latency:
+            await asyncio.sleep(self.latency * self._random.uniform(0.25, 0.75))
+        while self.hangs and not self.is_cut:
+            await asyncio.sleep(0.25)
+        if self.is_cut:
+            raise StoreFailing("the database cannot be reached")
+
+
+class MemoryLeaseStore:
+    """The lease store of a replica over its connection."""
+
+    def __init__(self, connection: MemoryConnection) -> None:
+        self.connection = connection
+        self._database = connection.database
+
+    async def join(self, name: str, *, generation: int, config: str, address: str, ttl: float) -> Replica:
+        """Start a session."""
+        return await self.connection.call(
+            self._database.join, name, generation=generation, config=config, address=address, ttl=ttl
+        )
+
+    async def renew(self, session: int, *, ttl: float, generation: int, config: str, draining: bool) -> Membership:
+        """Renew a session."""
+        return await self.connection.call(
+            self._database.renew, session, ttl=ttl, generation=generation, config=config, draining=draining
+        )
+
+    async def acquire(self, session: int, resources: Collection[str]) -> Mapping[str, TakenLease]:
+        """Take what is free."""
+        return await self.connection.call(self._database.acquire, session, tuple(resources))
+
+    async def release(self, session: int, resources: Collection[str]) -> None:
+        """Make resources free."""
+        await self.connection.call(self._database.release, session, tuple(resources))
+
+    async def leave(self, session: int) -> None:
+        """End a session."""
+        await self.connection.call(self._database.leave, session)
+
+    async def commit_runs(
+        self,
+        session: int,
+        runs: Mapping[str, Sequence[Outcome]],
+        epochs: Mapping[str, int],
+        spend: Mapping[str, Spend],
+    ) -> Collection[str]:
+        """Record runs."""
+        return await self.connection.call(self._database.commit_runs, session, dict(runs), dict(epochs), dict(spend))
