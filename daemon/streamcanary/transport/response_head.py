@@ -146,8 +146,8 @@ class HeadGuard:
 
 
 def guard_unless_guarded(request: httpx2.Request) -> None:
-    """Guard a request that an asynchronous transport is about to send, unless the caller guards or traces it."""
-    if "trace" not in request.extensions:
+    """Guard a request that an asynchronous transport is about to send, unless the caller guards it."""
+    if not isinstance(getattr(request.extensions.get("trace"), "__self__", None), HeadGuard):
         HeadGuard().guard_async(request)
 
 

@@ -9,7 +9,7 @@ from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import StoreFailed
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.service import service
+from streamcanary.alerting.service import input_queue
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.alerting.service.write_buffer import WriteBuffer
 from streamcanary.model.alerts.row_change import RowChange
@@ -215,7 +215,7 @@ async def test_outcomes_over_the_queue_limit_are_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Enqueueing never blocks; outcomes over the limit are dropped, counted and logged."""
-    monkeypatch.setattr(service, "MAX_QUEUED_OUTCOMES", 10)
+    monkeypatch.setattr(input_queue, "MAX_QUEUED_OUTCOMES", 10)
     alerting = AlertingService(
         config=alerts(), instance="i", canaries=[CHAT], store=UnreliableStore(None), clock=SystemClock()
     )

@@ -17,10 +17,12 @@ class Started(Struct, frozen=True):
 
     ``may_be_incomplete`` is whether the last changes were not stored: receivers may have open alerts that the state
     does not contain. ``unreadable_rows`` are the table and the key of each row that could not be read.
+    ``is_config_applied`` is false if the file has been rejected since, as in a replica that takes over.
     """
 
     may_be_incomplete: bool = False
     unreadable_rows: tuple[tuple[StateTable, str], ...] = ()
+    is_config_applied: bool = True
 
 
 class ConfigReloaded(Struct, frozen=True):
@@ -113,7 +115,15 @@ class BaselinesLearned(Struct, frozen=True):
 
 
 class Tick(Struct, frozen=True):
-    """Time has passed."""
+    """Time has passed. Runs may be evaluated up to ``input_delay`` seconds after they ended."""
+
+    input_delay: float = 0.0
+
+
+class OwnersChanged(Struct, frozen=True):
+    """Another replica makes the runs of ``canaries`` (identities): earlier ones may be missing, from now on none."""
+
+    canaries: frozenset[str]
 
 
 ServiceInput = (
@@ -133,6 +143,7 @@ Input = (
     | ConfigReloaded
     | RunFinished
     | BaselinesLearned
+    | OwnersChanged
     | DiagnosisFinished
     | SilenceCreated
     | SilenceDeleted

@@ -32,6 +32,7 @@ from streamcanary.alerting.engine.inputs import (
     ConfigReloaded,
     DiagnosisFinished,
     Input,
+    OwnersChanged,
     RunFinished,
     SendFinished,
     SendStarted,
@@ -108,8 +109,10 @@ class Engine:
                 self._adapt_state(draft, now)
             case BaselinesLearned(baselines):
                 self._on_baselines(draft, baselines, now)
-            case Tick():
-                self._on_tick(draft, now)
+            case Tick(input_delay):
+                self._on_tick(draft, now, input_delay)
+            case OwnersChanged(canaries):
+                draft.scheduled_since = {**draft.scheduled_since, **dict.fromkeys(canaries, now)}
             case _:
                 self._on_service_input(draft, input, now)
         return draft.finish()
@@ -190,7 +193,7 @@ class Engine:
 
     # ---- with time
 
-    def _on_tick(self, draft: Draft, now: float) -> None:
+    def _on_tick(self, draft: Draft, now: float, input_delay: float) -> None:
         if not 0 <= now - draft.last_tick <= MAX_TICK_GAP:
             draft.running_since, draft.scheduled_since = now, {}
         if now < draft.last_tick:
@@ -200,13 +203,16 @@ class Engine:
         for binding in self.bindings.all_no_data_bindings:
             incident = draft.incidents.get(binding.key)
             if incident is None or not incident.is_firing:
-                self._check_no_data(draft, binding, now)
+                self._check_no_data(draft, binding, now, input_delay)
         self._evaluate_groups(draft, now)
         if minute and draft.running_since != now:  # after a clock jump, ages are wrong
             self._prune(draft, now)
 
-    def _check_no_data(self, draft: Draft, binding: Binding, now: float) -> None:
-        """Open an incident if the runs of ``binding`` are missing. A run counts as missing only after its timeout."""
+    def _check_no_data(self, draft: Draft, binding: Binding, now: float, input_delay: float) -> None:
+        """Open an incident if the runs of ``binding`` are missing.
+
+        A run counts as missing only after its timeout, and after the delay with which it may be evaluated.
+        """
         [canary] = binding.canaries
         reachability = draft.reachability.get(canary.identity)
         # a later time than now was stored before the clock was set back; a run may end shortly after the tick
@@ -215,7 +221,7 @@ class Engine:
             reachability.last_seen if reachability and reachability.last_seen <= now + MAX_TICK_GAP else 0.0,
             running_since,
         )
-        missed = binding.missing_runs(last_seen, now)
+        missed = binding.missing_runs(last_seen, now - input_delay)
         if not missed:
             return
         since = reachability.last_seen if reachability else running_since
@@ -264,9 +270,10 @@ class Engine:
         if draft.was_empty or started.may_be_incomplete:
             self._reconciler.assume_firing(draft, now, include_daemon=started.may_be_incomplete)
         self._reconciler.mark_unreadable(draft, started.unreadable_rows, now)
-        self._incidents.close(
-            draft, self._config_incident_key, now, "the daemon was started with the configuration file", now
-        )
+        if started.is_config_applied:
+            self._incidents.close(
+                draft, self._config_incident_key, now, "the daemon was started with the configuration file", now
+            )
         self._adapt_state(draft, now)
 
     def _adapt_state(self, draft: Draft, now: float) -> None:

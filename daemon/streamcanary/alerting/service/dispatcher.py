@@ -18,6 +18,7 @@ from streamcanary.alerting.engine.inputs import Input, SendFinished, SendStarted
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.notify.delivery.rate_limit import RateLimiter
 from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
+from streamcanary.alerting.notify.delivery.send_permission import sending_while
 from streamcanary.alerting.notify.message import NO_LINKS, render_alert, render_notification
 from streamcanary.alerting.notify.page_links import LinkSettings
 from streamcanary.alerting.notify.receivers import EventReceiver, StateReceiver
@@ -41,7 +42,11 @@ class EngineHandle(Protocol):
 
     @property
     def state(self) -> State:
-        """The committed state; while the store fails, the state in memory."""
+        """The committed state; while a store of this daemon alone fails, the state in memory."""
+        ...
+
+    def may_send(self) -> bool:
+        """Return whether this daemon may send notifications now; called directly before each request."""
         ...
 
     async def submit(self, input: Input) -> None:  # noqa: A002
@@ -123,9 +128,10 @@ class EventDispatcher:
 
     async def _send(self, notification: Notification) -> DeliveryResult:
         try:
-            return await self._receiver.send(
-                self._http, render_notification(notification, self._links), self._engine.clock.time()
-            )
+            with sending_while(self._engine.may_send):
+                return await self._receiver.send(
+                    self._http, render_notification(notification, self._links), self._engine.clock.time()
+                )
         except Exception as error:  # noqa: BLE001 - an internal error is logged, and stops no other notification
             _log.exception(
                 "notification could not be created",
@@ -271,7 +277,8 @@ class StateDispatcher:
     async def _post(self, incidents: Sequence[Incident], now: float) -> DeliveryResult:
         try:
             alerts = [render_alert(incident, now, self._links) for incident in incidents]
-            return await self._receiver.post(self._http, self._url, alerts, now)
+            with sending_while(self._engine.may_send):
+                return await self._receiver.post(self._http, self._url, alerts, now)
         except Exception as error:  # noqa: BLE001 - an internal error is logged, and stops no other receiver
             _log.exception(
                 "notification could not be created",

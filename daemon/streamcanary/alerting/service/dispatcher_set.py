@@ -65,6 +65,17 @@ class DispatcherSet:
         for entry in former.values():
             _retire(entry)
 
+    def retire(self) -> None:
+        """Let all dispatchers end: at once, or after what is being sent."""
+        self._receivers = {}
+        for entry in self._entries.values():
+            _retire(entry)
+
+    @property
+    def have_ended(self) -> bool:
+        """Whether all dispatchers have ended."""
+        return all(entry.task.done() for entry in self._entries.values())
+
     def stop(self) -> None:
         """Forget all dispatchers; their tasks have ended with the group of tasks."""
         self._tasks = None

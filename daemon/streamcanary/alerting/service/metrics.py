@@ -80,6 +80,11 @@ class AlertMetrics:
         if not self._waiting:
             self._has_waiting.clear()
 
+    def end(self) -> None:
+        """Set all alerts to 0, and export no queues: another replica owns alerting, and exports them."""
+        self.update(State())
+        self._receivers = ()
+
     def update(self, state: State) -> None:
         """Set the gauges of the alerts that fire or have resolved in ``state``, and observe its notifications."""
         self._notifications_by_id = state.notifications
@@ -118,7 +123,8 @@ class AlertMetrics:
         for notification in self._undelivered():
             oldest[notification.receiver] = min(oldest.get(notification.receiver, now), notification.created)
         for receiver, created in oldest.items():
-            yield metrics.Observation(now - created, {names.RECEIVER: receiver})
+            age = max(0.0, now - created)  # the replica that created it may have another time
+            yield metrics.Observation(age, {names.RECEIVER: receiver})
 
     def _undelivered(self) -> Iterator[Notification]:
         """Yield the notifications that wait for their receiver, or that it has refused."""

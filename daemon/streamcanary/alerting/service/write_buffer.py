@@ -9,7 +9,7 @@ from streamcanary.model.alerts.row_change import AlertTable, RowChange, StateTab
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.statistics.rollup import Rollup
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
-from streamcanary.store.errors import StoreFailing, StoreLost
+from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
 
 _log = logging.getLogger(__name__)
 
@@ -139,21 +139,35 @@ class WriteBuffer:
             self._outcomes.append(outcome)
 
     async def save(self) -> StoreFailing | None:
-        """Commit all changes; if the store fails, keep them for the next call and return the error."""
+        """Commit all changes; if the store fails, keep them for the next call and return the error.
+
+        Raises:
+            SessionLost, LeaseLost: if the store is shared, and another replica owns alerting.
+        """
         if self.is_empty:
             return None
         try:
-            await self._store.commit((*self._rows.values(), *self._history.values()), tuple(self._outcomes))
+            await self._commit((*self._rows.values(), *self._history.values()))
         except StoreFailing as error:
             return error
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001 - an internal error of a write must not stop notifications
             _log.exception("store raised an unexpected error")
             return StoreFailing(f"internal error: {type(error).__name__}")
         self._rows.clear()
         self._history.clear()
+        self._clear_inputs()
+        return None
+
+    async def _commit(self, rows: Sequence[RowChange]) -> None:
+        """Commit ``rows``, and the inputs that caused them."""
+        await self._store.commit(rows, tuple(self._outcomes))
+
+    def _clear_inputs(self) -> None:
+        """Forget the inputs that are committed."""
         self._outcomes.clear()
         self._dropped_outcomes = 0
-        return None
 
     def _add_history(self, row: RowChange) -> None:
         self._history.pop(row.key, None)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Retry
+from streamcanary.alerting.notify.delivery.send_permission import Permission, SendForbidden, current_permission
 from streamcanary.alerting.notify.text_format import truncate
 
 _log = logging.getLogger(__name__)
@@ -41,11 +42,12 @@ class BlockingCall:
             return Retry(reason="the previous delivery is still running")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[str]] = loop.create_future()
+        permission = current_permission()
 
         def work() -> None:
             failures: list[str] = []
             try:
-                failures = self._deliver_to_each(notification_id, urls, deliver)
+                failures = self._deliver_to_each(notification_id, urls, deliver, permission)
             except Exception as error:  # noqa: BLE001 - an internal error is logged and returned as a result
                 _log.exception("delivery thread failed", extra={"notification": notification_id})
                 failures = [f"internal error: {type(error).__name__}"]
@@ -67,7 +69,11 @@ class BlockingCall:
         return Retry(reason=truncate("; ".join(failures), 300)) if failures else Accepted()
 
     def _deliver_to_each(
-        self, notification_id: str, urls: Sequence[str], deliver: Callable[[str], str | None]
+        self,
+        notification_id: str,
+        urls: Sequence[str],
+        deliver: Callable[[str], str | None],
+        permission: Permission,
     ) -> list[str]:
         if notification_id != self._notification_id:
             self._notification_id, self._accepted_urls = notification_id, set()
@@ -75,7 +81,7 @@ class BlockingCall:
         for url in urls:
             if url in self._accepted_urls:
                 continue
-            failure = deliver(url)
+            failure = deliver(url) if permission() else str(SendForbidden())
             if failure is None:
                 self._accepted_urls.add(url)
             else:

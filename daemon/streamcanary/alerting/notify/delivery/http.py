@@ -10,6 +10,7 @@ import httpx2
 from streamcanary.alerting.notify.delivery.receiver_url import secret_parts
 from streamcanary.alerting.notify.delivery.response_check import ResponseCheck, SuccessResponse, accept_any_success
 from streamcanary.alerting.notify.delivery.result import DeliveryResult, Refused, Retry
+from streamcanary.alerting.notify.delivery.send_permission import SendForbidden, request_trace
 from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.transport.connection_settings import ConnectionSettings
@@ -67,6 +68,7 @@ async def post(
                 content=content,
                 headers={"Content-Type": "application/json", **headers},
                 timeout=timeout,
+                extensions={"trace": request_trace()},
             ) as response,
         ):
             body: bytes | None
@@ -77,6 +79,8 @@ async def post(
             return _classify_response(response, body, now, known_secrets, check_response)
     except (TimeoutError, httpx2.TimeoutException):
         return Retry(reason=f"no answer within {timeout:g} s")
+    except SendForbidden as error:
+        return Retry(reason=str(error))
     except httpx2.ConnectError as error:
         return Retry(reason=_scrub_reason(f"cannot connect: {error}", known_secrets), is_definitely_undelivered=True)
     except httpx2.ProxyError as error:

@@ -44,8 +44,9 @@ class AlertInputs(Protocol):
     async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
         """Save ``rows``, delete the inputs ``consumed``, and increment the revision if it has to.
 
-        It has to if a row is of another table than :data:`~streamcanary.model.alerts.row_change.RUN_TABLES`. All in one durable transaction, which is fenced by the session and by the epoch of ``owner``. It is idempotent:
-        a commit whose result is unknown is repeated.
+        It has to if a row is of another table than :data:`~streamcanary.model.alerts.row_change.RUN_TABLES`. All in one
+        durable transaction, which is fenced by the session and by the epoch of ``owner``. It is idempotent: a commit
+        whose result is unknown is repeated.
 
         Raises:
             SessionLost: if the session was fenced, or is unknown; nothing is changed.
