@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
 
+from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import ActiveAlertsSent, ConfigReloaded, Input, RunFinished, Started, Tick
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
@@ -74,9 +75,7 @@ class EngineLoop(ABC):
         self._transitions: list[Incident] = []
         self._dispatchers = DispatcherSet(self, lambda name: self._engine.is_receiver_failing(self._published, name))
         self._dispatchers.configure(setup.config.receivers, setup.config.links)
-        self.view = OperatorView(
-            lambda: (self._setup.config, self._engine, self._published), lambda: self.delivery_failures, clock
-        )
+        self.view = OperatorView(lambda: self.current, lambda: self.delivery_failures, clock)
         self._has_ended = self._is_busy = False
         self._liveness = LivenessTracker(setup.canaries, setup.config.receivers, clock)
         self._last_tick = clock.monotonic()
@@ -144,7 +143,12 @@ class EngineLoop(ABC):
         return sorted_open_incidents(self._published)
 
     @property
-    def delivery_failures(self) -> Mapping[str, Sequence[DeliveryFailure | None]]:
+    def current(self) -> tuple[AlertsConfig, Engine, State]:
+        """The configuration, its engine, and the published state."""
+        return self._setup.config, self._engine, self._published
+
+    @property
+    def delivery_failures(self) -> Mapping[str, list[DeliveryFailure | None]]:
         """The delivery failures of the addresses of each state receiver, by its name; ``None`` for a healthy one."""
         return delivery_failures(self._dispatchers)
 

@@ -46,15 +46,24 @@ LivenessCheck = Callable[[], str | None]
 
 
 class Heartbeat:
-    """Pings the URL of ``config`` while all liveness ``checks`` (by name) pass."""
+    """Pings the URL of ``config`` while all liveness ``checks`` (by name) pass.
+
+    ``is_sender`` returns whether this daemon is to ping: of replicas that share a database, only the owner of alerting.
+    """
 
     def __init__(
-        self, config: HeartbeatConfig, http: httpx2.AsyncClient, clock: Clock, checks: dict[str, LivenessCheck]
+        self,
+        config: HeartbeatConfig,
+        http: httpx2.AsyncClient,
+        clock: Clock,
+        checks: dict[str, LivenessCheck],
+        is_sender: Callable[[], bool] = lambda: True,
     ) -> None:
         self._config = config
         self._http = http
         self._clock = clock
         self._checks = checks
+        self._is_sender = is_sender
         self._last_warning = ""
 
     async def run(self) -> None:
@@ -63,7 +72,8 @@ class Heartbeat:
         while True:
             due = max(due + self._config.every, self._clock.monotonic())
             await asyncio.sleep(due - self._clock.monotonic())
-            await self.ping_if_alive()
+            if self._is_sender():
+                await self.ping_if_alive()
 
     async def ping_if_alive(self) -> bool:
         """Ping the URL if all checks pass; return whether it was pinged and responded with 2xx.
@@ -116,10 +126,17 @@ class Heartbeat:
 class HeartbeatTask:
     """Runs the heartbeat of a configuration that may have none, and that a reload may change. A context manager."""
 
-    def __init__(self, config: HeartbeatConfig | None, clock: Clock, checks: dict[str, LivenessCheck]) -> None:
+    def __init__(
+        self,
+        config: HeartbeatConfig | None,
+        clock: Clock,
+        checks: dict[str, LivenessCheck],
+        is_sender: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._checks = checks
+        self._is_sender = is_sender
         self._http = open_http_client()
         self._task: asyncio.Task[None] | None = None
         self._ended: set[asyncio.Task[None]] = set()
@@ -142,7 +159,7 @@ class HeartbeatTask:
 
     def _start(self) -> None:
         if self._config is not None:
-            heartbeat = Heartbeat(self._config, self._http, self._clock, self._checks)
+            heartbeat = Heartbeat(self._config, self._http, self._clock, self._checks, self._is_sender)
             self._task = asyncio.create_task(heartbeat.run(), name="heartbeat")
 
     def _stop(self) -> None:

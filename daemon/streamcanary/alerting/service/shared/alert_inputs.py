@@ -1,7 +1,7 @@
 """The interface of a shared database to alerting: pending inputs, and the state with its revision.
 
 The owner of alerting reads the pending inputs in the order of their ids, and deletes them in the transaction that
-commits what they have changed. So each input is evaluated exactly once, whoever is the owner.
+commits what they have changed. So each input is evaluated exactly once, also when the owner changes.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -37,6 +37,7 @@ class InputFeed:
         self._wake = asyncio.Event()
         self._read_to_end_at = -math.inf
         self._is_failing = False
+        self._is_stopped = False
 
     def is_current(self, seconds: float) -> bool:
         """Return whether all inputs of ``seconds`` ago have been evaluated."""
@@ -46,9 +47,14 @@ class InputFeed:
         """Read at once."""
         self._wake.set()
 
+    def stop(self) -> None:
+        """Let :meth:`run` return: at once, or after the batch that is being evaluated."""
+        self._is_stopped = True
+        self._wake.set()
+
     async def run(self) -> None:
-        """Read until cancelled."""
-        while True:
+        """Read until cancelled or stopped."""
+        while not self._is_stopped:
             self._wake.clear()
             try:
                 is_at_end = await self.read_batch()

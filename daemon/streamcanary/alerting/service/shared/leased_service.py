@@ -49,8 +49,8 @@ class LeasedAlertingService(EngineLoop):
     database up to ``input_delay`` seconds after they ended. ``config_problem`` is why the configuration file of this
     replica is not applied; ``None`` if it is.
 
-    :meth:`run` raises ``SessionLost`` or ``LeaseLost``, in a group of exceptions, at the first commit after another
-    replica has become the owner.
+    ``is_published`` is whether the state was loaded. :meth:`run` raises ``SessionLost`` or ``LeaseLost``, in a group of
+    exceptions, at the first commit after another replica has become the owner.
     """
 
     def __init__(
@@ -75,12 +75,8 @@ class LeasedAlertingService(EngineLoop):
         self._is_valid = is_valid
         self._input_delay = input_delay
         self._config_problem = config_problem
+        self.is_published = False
         self.feed = InputFeed(inputs, self._evaluate, clock)
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the state was loaded, and is published."""
-        return self._is_loaded and self._published is not None and self._has_started
 
     @property
     def store_error(self) -> StoreFailing | None:
@@ -110,6 +106,7 @@ class LeasedAlertingService(EngineLoop):
 
         The successor sends what is pending. Then :meth:`run` is to be cancelled.
         """
+        self.feed.stop()
         self._dispatchers.retire()
         await self._wait_until(lambda: self._is_saved and self._dispatchers.have_ended, seconds)
 
@@ -133,7 +130,7 @@ class LeasedAlertingService(EngineLoop):
         if isinstance(input, SilenceCreated):
             try:
                 check_silence_limits(self._state.silences.values(), input.silence)
-            except ValueError as error:  # another replica created one at the same time; the user is told there
+            except ValueError as error:  # others were created at the same time, at other replicas
                 _log.warning("silence rejected", extra={"silence": input.silence.id, "error": str(error)})
                 return
         super()._apply(input)
@@ -168,6 +165,10 @@ class LeasedAlertingService(EngineLoop):
         if incident is not None and incident.is_firing:  # it was stored by a daemon that had a store of its own
             self._apply(StoreRecovered())
             await self._repeat(self._write_buffer.save, "store cannot be written")
+
+    def _publish(self) -> None:
+        super()._publish()
+        self.is_published = True
 
     async def _repeat(self, attempt: Callable[[], Awaitable[StoreFailing | None]], event: str) -> None:
         while (failure := await attempt()) is not None:

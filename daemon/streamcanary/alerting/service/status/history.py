@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from streamcanary.alerting.engine.inputs import Input
 from streamcanary.alerting.engine.state import State
-from streamcanary.alerting.service.status.history_recorder import HistoryRecorder, MuteReason, Step
+from streamcanary.alerting.service.status.history_recorder import HistoryRecorder, MuteReason, Step, unfinished_ids
 from streamcanary.alerting.service.write_buffer import AlertStore
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
@@ -41,7 +41,7 @@ class AlertHistory:
         Raises:
             StoreFailing: if the store cannot be read.
         """
-        stored = await self._store.unfinished_incidents(self._recorder.unfinished_ids(state))
+        stored = await self._store.unfinished_incidents(unfinished_ids(state))
         return self._recorder.restore(stored, state, now)
 
     def rows(self) -> tuple[RowChange, ...]:

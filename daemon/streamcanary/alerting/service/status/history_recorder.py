@@ -52,6 +52,18 @@ class Step(NamedTuple):
     now: float
 
 
+def unfinished_ids(state: State) -> frozenset[str]:
+    """Return the ids of the incidents in ``state`` to which something may still happen."""
+    undelivered = (
+        member
+        for notification in state.notifications.values()
+        if notification.state is not NotificationState.ACCEPTED
+        for member in notification.members
+    )
+    firing = (incident for incident in state.incidents.values() if incident.is_firing)
+    return frozenset(_id(incident) for some in (undelivered, firing) for incident in some)
+
+
 class HistoryRecorder:
     """The incidents to which something may still happen, by id: those that fire, or are in pending notifications."""
 
@@ -68,17 +80,6 @@ class HistoryRecorder:
     def rows(self) -> tuple[RowChange, ...]:
         """Return the rows of all these incidents, for a store that has lost its own."""
         return tuple(map(_row, self._incidents.values()))
-
-    def unfinished_ids(self, state: State) -> frozenset[str]:
-        """Return the ids of the incidents in ``state`` to which something may still happen."""
-        undelivered = (
-            member
-            for notification in state.notifications.values()
-            if notification.state is not NotificationState.ACCEPTED
-            for member in notification.members
-        )
-        firing = (incident for incident in state.incidents.values() if incident.is_firing)
-        return frozenset(_id(incident) for some in (undelivered, firing) for incident in some)
 
     def restore(self, stored: Iterable[PastIncident], state: State, now: float) -> tuple[RowChange, ...]:
         """Continue the ``stored`` incidents, and return the rows that the loaded ``state`` adds or changes.
@@ -252,7 +253,7 @@ class HistoryRecorder:
         rows = tuple(_row(self._incidents[id]) for id in self._changed)  # noqa: A001 - the field's name
         self._changed = {}
         if forget and any(past.resolved is not None for past in self._incidents.values()):
-            needed = self.unfinished_ids(state)
+            needed = unfinished_ids(state)
             self._incidents = {
                 id: past
                 for id, past in self._incidents.items()  # noqa: A001 - the field's name
