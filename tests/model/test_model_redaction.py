@@ -20,6 +20,29 @@ from streamcanary.model.redaction.stream import StreamRedactor
 KEY = "qX7w+Zk/93LmVb2_TnR-dc8Hy4JfGs5PuE1oA6iC"
 """A key with the characters of both alphabets of base64."""
 
+ALMOST_CLEAN = [
+    "",
+    KEY[:7],
+    KEY[4:13],
+    "short",
+    "sho%72t",
+    "two words",
+    "here",
+    "Bearer",
+    "sk-abcdefgh",
+    "?token=",
+    "=value",
+    "://",
+    "a:b@",
+    " ",
+    "\n",
+    "\u200b",
+    "\ud800",
+    "%2",
+    "\\u0041",
+]
+"""Texts with parts of secrets, and what changes what is next to it."""
+
 
 def _percent_all(text: str) -> str:
     return "".join(f"%{octet:02x}" for octet in text.encode())
@@ -264,3 +287,43 @@ def test_scrub_takes_linear_time(piece: str) -> None:
     """Scrubbing takes time linear in the text for any repeated pattern."""
     text = piece * (2_000_000 // len(piece))
     assert 100_000 >= len(scrub(text, limit=100_000))
+
+
+@given(
+    st.lists(
+        st.builds("{}{}{}".format, st.text(max_size=6), st.sampled_from(ALMOST_CLEAN), st.text(max_size=6)), max_size=4
+    )
+)
+def test_clean_texts_are_scrubbed_to_themselves(texts: list[str]) -> None:
+    """Texts that are clean together are not changed by scrubbing each alone."""
+    redactor = Redactor([KEY, "short", "two words here"])
+    changed = [text for text in texts if redactor.scrub(text) != text]
+    assert not (redactor.is_clean(texts) and changed)
+
+
+def test_usual_texts_are_clean() -> None:
+    """Names, ids and words are clean, so that a log line of them is searched once."""
+    assert Redactor([KEY]).is_clean(["run finished", "chat-mini", "0af7651916cd43dd8448eb211c80319c", "", "größer"])
+
+
+class Answer(Struct, frozen=True):
+    """A value with texts at several depths."""
+
+    model: str
+    kind: OutcomeKind = OutcomeKind.OK
+    parts: tuple["Answer", ...] = ()
+    run_id: str = ""
+
+
+def test_a_clean_value_is_returned_as_it_is() -> None:
+    """A value without secrets is not copied."""
+    answer = Answer("m", parts=(Answer("n"),), run_id=KEY)
+    assert answer is Redactor([KEY]).redact(answer, keep={"run_id"})
+
+
+@pytest.mark.parametrize("text", [KEY, f" {KEY[:8]}", "a\x1bb", "x" * 501])
+def test_a_text_at_any_depth_is_redacted(text: str) -> None:
+    """A text at any depth of a value is scrubbed, also if all others are clean."""
+    redactor = Redactor([KEY])
+    expected = Answer("m", parts=(Answer("n", parts=(Answer(redactor.scrub(text)),)),))
+    assert expected == redactor.redact(Answer("m", parts=(Answer("n", parts=(Answer(text),)),)))

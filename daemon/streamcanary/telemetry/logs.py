@@ -8,15 +8,13 @@ import io
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, cast
 
 import msgspec
-import structlog
 from opentelemetry import trace
-from structlog.typing import EventDict, Processor
 
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
 
@@ -51,6 +49,7 @@ _MAX_FIELDS = 32
 _MAX_ELEMENTS = 32  # of a list or an object in a field
 _MAX_CONFIGURATIONS = 2  # whose secrets are scrubbed: the current one, and the former
 _STANDARD_FIELDS = ("time", "level", "message", "logger", "exception", "trace_id", "span_id")
+_RECORD_ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"asctime", "message", "taskName"}
 
 
 def configure(
@@ -69,12 +68,11 @@ def configure(
     the configuration of the first.
     """
     stream = stream or sys.stderr or cast("TextIO", _NullStream())  # sys.stderr is None if file descriptor 2 is closed
-    handler = _StderrHandler(stream, _event_chain(secrets or tuple, (_PACKAGE, *public)))
     terminal = stream.isatty()
-    renderer = _json_renderer() if (json if json is not None else not terminal) else _console_renderer(colors=terminal)
-    handler.setFormatter(_formatter(renderer, handler.chain))
+    render = _to_json if (json if json is not None else not terminal) else _console_renderer(colors=terminal)
+    handler = _StderrHandler(stream, _RedactedEvents(secrets or tuple, (_PACKAGE, *public)), render)
     root = logging.getLogger()
-    for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
+    for old in list(_handlers()):
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
@@ -88,11 +86,8 @@ def add_secrets(secrets: SecretsProvider, public: Iterable[str]) -> None:
 
     Those of the former configuration are scrubbed on: requests with them may still be in flight.
     """
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, _StderrHandler):
-            for process in handler.chain:
-                if isinstance(process, _ScrubAndTruncate):
-                    process.add(secrets, tuple(public))
+    for handler in _handlers():
+        handler.events.add(secrets, tuple(public))
 
 
 class _NullStream(io.TextIOBase):
@@ -101,9 +96,16 @@ class _NullStream(io.TextIOBase):
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    def __init__(self, stream: TextIO, chain: Sequence[Processor]) -> None:
+    def __init__(self, stream: TextIO, events: "_RedactedEvents", render: Callable[[dict[str, Any]], str]) -> None:
         super().__init__(stream)
-        self.chain = chain
+        self.events = events
+        self._render = render
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of ``record``."""
+        event = self.events.event_of(record)
+        event.pop(OTLP_ATTRIBUTES, None)
+        return self._render(event)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log that a line was lost, instead of a traceback that would contain the arguments of the line."""
@@ -113,33 +115,11 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
             self.stream.write(_to_json(line) + "\n")
 
 
-def _json_renderer() -> Processor:
-    return structlog.processors.JSONRenderer(serializer=_to_json)
+def _console_renderer(*, colors: bool) -> Callable[[dict[str, Any]], str]:
+    import structlog.dev  # only for a terminal: it takes a tenth of a second
 
-
-def _console_renderer(*, colors: bool) -> Processor:
-    return structlog.dev.ConsoleRenderer(event_key="message", timestamp_key="time", sort_keys=False, colors=colors)
-
-
-def _formatter(renderer: Processor, chain: Sequence[Processor]) -> logging.Formatter:
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=chain,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_otlp_attributes, renderer],
-    )
-
-
-def _event_chain(secrets: SecretsProvider, public: tuple[str, ...]) -> Sequence[Processor]:
-    """Return the processors that make a redacted and bounded event of a record."""
-    return [
-        structlog.processors.EventRenamer("message"),
-        structlog.stdlib.ExtraAdder(),
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        _add_time,
-        _add_trace,
-        _add_traceback,
-        _ScrubAndTruncate(secrets, public),
-    ]
+    renderer = structlog.dev.ConsoleRenderer(event_key="message", timestamp_key="time", sort_keys=False, colors=colors)
+    return lambda event: renderer(None, "", event)
 
 
 def redacted_event(record: logging.LogRecord) -> dict[str, Any]:
@@ -147,75 +127,70 @@ def redacted_event(record: logging.LogRecord) -> dict[str, Any]:
 
     The field :data:`OTLP_ATTRIBUTES` is included.
     """
-    handlers = (handler for handler in logging.getLogger().handlers if isinstance(handler, _StderrHandler))
-    configured = next(handlers, None)
-    chain = configured.chain if configured is not None else _event_chain(tuple, (_PACKAGE,))
-    event: EventDict = {"event": record.getMessage(), "_record": record, "_from_structlog": False}
-    if record.exc_info:
-        event["exc_info"] = record.exc_info
-    for process in chain:
-        event = cast("EventDict", process(None, record.levelname.lower(), event))
-    return {key: value for key, value in event.items() if key not in ("_record", "_from_structlog")}
+    configured = next(_handlers(), None)
+    events = configured.events if configured is not None else _RedactedEvents(tuple, (_PACKAGE,))
+    return events.event_of(record)
 
 
-def _drop_otlp_attributes(logger: object, method: str, event: EventDict) -> EventDict:
-    event.pop(OTLP_ATTRIBUTES, None)
-    return event
+def _handlers() -> Iterator[_StderrHandler]:
+    return (handler for handler in logging.getLogger().handlers if isinstance(handler, _StderrHandler))
 
 
-def _add_time(logger: object, method: str, event: EventDict) -> EventDict:
-    """Add the time at which the line was logged, in UTC (RFC 3339)."""
-    created = datetime.fromtimestamp(event["_record"].created, UTC)
-    event["time"] = created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return event
-
-
-def _add_trace(logger: object, method: str, event: EventDict) -> EventDict:
-    """Add the ids of the current span, unless the line has a trace id already."""
-    context = trace.get_current_span().get_span_context()
-    if context.is_valid and "trace_id" not in event:
-        event["trace_id"] = trace.format_trace_id(context.trace_id)
-        event["span_id"] = trace.format_span_id(context.span_id)
-    return event
-
-
-def _add_traceback(logger: object, method: str, event: EventDict) -> EventDict:
-    """Format an exception as text. The end of a long traceback is kept, because it contains the exception."""
-    info = event.pop("exc_info", None)
-    if info and info[1] is not None:
-        text = "".join(traceback.format_exception(info[1], limit=-20))
-        event["exception"] = text[-4 * _MAX_TRACEBACK_LENGTH :]
-    if stack := event.pop("stack_info", None):
-        event["stack"] = stack
-    return event
-
-
-class _ScrubAndTruncate:
-    """Scrubs and truncates every field, and drops the fields beyond the first 32."""
+class _RedactedEvents:
+    """Makes events of records: dictionaries whose fields are scrubbed and truncated, without those beyond the 32nd."""
 
     def __init__(self, secrets: SecretsProvider, public: tuple[str, ...]) -> None:
         self._secrets = [secrets]
         self._public = [public]
+        self._redactor = redactor_for((), public)
+        self._known: tuple[str, ...] = ()  # the secrets of the redactor
 
     def add(self, secrets: SecretsProvider, public: tuple[str, ...]) -> None:
+        """Scrub ``secrets``, too, and leave out ``public``."""
         self._secrets = [*self._secrets, secrets][-_MAX_CONFIGURATIONS:]
         self._public = [*self._public, (_PACKAGE, *public)][-_MAX_CONFIGURATIONS:]
+        self._redactor = self._redactor_of(self._known)
 
-    def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
-        secrets = dict.fromkeys(secret for provider in self._secrets for secret in provider())
-        public = dict.fromkeys(text for texts in self._public for text in texts)
-        redactor = redactor_for(tuple(secrets), tuple(public))
-        meta = {key: event.pop(key) for key in ("_record", "_from_structlog")}
-        standard = {key: event.pop(key) for key in _STANDARD_FIELDS if key in event}
-        exception = standard.pop("exception", None)
-        shown: EventDict = {key: self._scrub_value(standard[key], redactor, _MAX_MESSAGE_LENGTH) for key in standard}
-        for key, value in list(event.items())[:_MAX_FIELDS]:
+    def event_of(self, record: logging.LogRecord) -> dict[str, Any]:
+        """Return the event of ``record``."""
+        fields = {key: value for key, value in record.__dict__.items() if key not in _RECORD_ATTRIBUTES}
+        standard = {
+            "time": _time_of(record),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            "logger": record.name,
+            **_trace_ids(fields),
+        }
+        exception = _traceback_of(record) or fields.get("exception")
+        for key in _STANDARD_FIELDS:
+            fields.pop(key, None)
+        if record.stack_info:
+            fields["stack"] = record.stack_info
+        return self._scrub(standard, fields, exception)
+
+    def _scrub(self, standard: dict[str, Any], fields: dict[str, Any], exception: str | None) -> dict[str, Any]:
+        redactor, event = self._current_redactor(), standard | fields
+        if exception is None and (texts := _short_texts(event)) is not None and redactor.is_clean(texts):
+            return event
+        shown = {key: self._scrub_value(value, redactor, _MAX_MESSAGE_LENGTH) for key, value in standard.items()}
+        for key, value in list(fields.items())[:_MAX_FIELDS]:
             limit = _MAX_MESSAGE_LENGTH if key in _LONG_FIELDS else _MAX_FIELD_LENGTH
             shown[str(key)[:_MAX_KEY_LENGTH]] = self._scrub_value(value, redactor, limit)
         if exception is not None:
-            whole = redactor.scrub(exception, 4 * _MAX_TRACEBACK_LENGTH, lines=True)
+            whole = redactor.scrub(str(exception), 4 * _MAX_TRACEBACK_LENGTH, lines=True)
             shown["exception"] = whole[-_MAX_TRACEBACK_LENGTH:]
-        return {**shown, **meta}
+        return shown
+
+    def _current_redactor(self) -> Redactor:
+        """Return the redactor of the current secrets, which is looked up only if they have changed: it takes long."""
+        secrets = tuple(secret for provider in self._secrets for secret in provider())
+        if secrets != self._known:
+            self._known, self._redactor = secrets, self._redactor_of(secrets)
+        return self._redactor
+
+    def _redactor_of(self, secrets: tuple[str, ...]) -> Redactor:
+        public = dict.fromkeys(text for texts in self._public for text in texts)
+        return redactor_for(tuple(dict.fromkeys(secrets)), tuple(public))
 
     @classmethod
     def _scrub_value(cls, value: Any, redactor: Redactor, limit: int) -> Any:
@@ -250,5 +225,40 @@ class _ScrubAndTruncate:
         return redactor.scrub(text, limit, lines=True).replace("\n", "\\n")  # one log line stays one line
 
 
-def _to_json(event: EventDict, **_: object) -> str:
+def _time_of(record: logging.LogRecord) -> str:
+    """Return when ``record`` was logged, in UTC (RFC 3339)."""
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _short_texts(event: Mapping[str, Any]) -> list[str] | None:
+    """Return the texts of an event of scalars from which nothing needs to be cut, or ``None`` if it is another one."""
+    if len(event) > _MAX_FIELDS:
+        return None
+    texts: list[str] = []
+    for key, value in event.items():
+        if type(value) is str and len(value) <= _MAX_FIELD_LENGTH and len(key) <= _MAX_KEY_LENGTH:
+            texts.append(value)
+        elif value is not None and type(value) not in (bool, int, float):
+            return None
+    return texts
+
+
+def _trace_ids(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the trace id that the caller has given, or the ids of the current span, if there is one."""
+    if "trace_id" in fields:
+        return {key: fields[key] for key in ("trace_id", "span_id") if key in fields}
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
+
+
+def _traceback_of(record: logging.LogRecord) -> str | None:
+    """Format an exception as text. The end of a long traceback is kept, because it contains the exception."""
+    if not record.exc_info or record.exc_info[1] is None:
+        return None
+    return "".join(traceback.format_exception(record.exc_info[1], limit=-20))[-4 * _MAX_TRACEBACK_LENGTH :]
+
+
+def _to_json(event: dict[str, Any]) -> str:
     return msgspec.json.encode(event).decode()

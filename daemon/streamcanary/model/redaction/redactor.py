@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from enum import Enum
 from functools import lru_cache
+from types import NoneType
 from typing import TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -22,8 +23,10 @@ Value = TypeVar("Value")
 _MIN_SECRET_LENGTH = 4  # characters; removing shorter ones would remove ordinary words
 _MAX_ORDINARY_LENGTH = 23  # characters; a longer text without digits may be a passphrase
 _CACHED_REDACTORS = 64
+_MAX_LENGTH = 500  # characters of a scrubbed text
 _REPEATED_NAMES = 256  # cached
 _MAX_REPEATED_LENGTH = 64  # characters
+_WITHOUT_TEXT = frozenset({NoneType, bool, int, float})
 _PLACEHOLDERS = frozenset(
     {
         "changeme",
@@ -85,6 +88,20 @@ class Redactor:
             and not any(secret in text for text in self._public)
         )
 
+    def is_clean(self, texts: Iterable[str]) -> bool:
+        """Return whether :meth:`scrub` changes none of ``texts``, each no longer than its limit.
+
+        ``False`` if that takes more than one search of all together, which is quicker than one of each.
+        """
+        joined = " ".join(filter(None, texts))  # what is searched for ends at a space, or contains it
+        return (
+            joined.isprintable()
+            and "  " not in joined
+            and joined.strip() == joined
+            and mask_key_like(joined) == joined
+            and next(self._spans(joined), None) is None
+        )
+
     def mask(self, text: str) -> str:
         """Return ``text`` with a mask for each secret, known or key-like."""
         return mask_key_like(self.mask_known(text))
@@ -98,7 +115,7 @@ class Redactor:
             position = end
         return "".join((*pieces, text[position:]))
 
-    def scrub(self, text: str, limit: int = 500, *, lines: bool = False, window: int | None = None) -> str:
+    def scrub(self, text: str, limit: int = _MAX_LENGTH, *, lines: bool = False, window: int | None = None) -> str:
         """Return untrusted ``text`` without secrets, as printable text of at most ``limit`` characters.
 
         ``window`` is the number of characters that are searched, since masks and control characters shorten the text;
@@ -119,15 +136,21 @@ class Redactor:
         Every field of a struct is included, at any depth, also one that is added later. ``keep`` has the names of the
         fields that are not: identifiers of our own.
         """
+        texts: list[str] = []
+        _add_texts(value, keep, texts)
+        is_clean = all(len(text) <= _MAX_LENGTH for text in texts) and self.is_clean(texts)
+        return value if is_clean else self._redact(value, keep)
+
+    def _redact(self, value: Value, keep: Collection[str]) -> Value:
         if isinstance(value, Struct):
             changes = {}
             for name in value.__struct_fields__:
                 old = getattr(value, name)
-                if name not in keep and (new := self.redact(old, keep=keep)) is not old:
+                if name not in keep and (new := self._redact(old, keep)) is not old:
                     changes[name] = new
             return msgspec.structs.replace(value, **changes) if changes else value
         if isinstance(value, tuple):
-            items = tuple(self.redact(item, keep=keep) for item in value)
+            items = tuple(self._redact(item, keep) for item in value)
             return items if any(new is not old for new, old in zip(items, value, strict=True)) else value  # type: ignore[return-value]
         if isinstance(value, str) and not isinstance(value, Enum):
             scrubbed = self.scrub(value)
@@ -180,6 +203,24 @@ def redactor_for(secrets: tuple[str, ...] = (), public: tuple[str, ...] = ()) ->
 @lru_cache(maxsize=_REPEATED_NAMES)
 def _scrub_repeated(redactor: Redactor, name: str, limit: int) -> str:
     return redactor.scrub(name, limit)
+
+
+def _add_texts(value: object, keep: Collection[str], texts: list[str]) -> None:
+    """Append every text in ``value`` to ``texts``, except for the fields of structs that are in ``keep``."""
+    kind = type(value)
+    if kind is str:
+        texts.append(value)  # type: ignore[arg-type]
+    elif kind in _WITHOUT_TEXT:
+        return
+    elif isinstance(value, Struct):
+        for name in value.__struct_fields__:
+            if name not in keep:
+                _add_texts(getattr(value, name), keep, texts)
+    elif isinstance(value, tuple):
+        for item in value:
+            _add_texts(item, keep, texts)
+    elif isinstance(value, str) and not isinstance(value, Enum):
+        texts.append(value)
 
 
 Secrets = Redactor | Iterable[str]
