@@ -22,6 +22,7 @@ from streamcanary.telemetry.runs.store import RunStore
 from streamcanary.web.api.endpoints import endpoint_routes
 from streamcanary.web.api.event_feed import EventSource, Fragments
 from streamcanary.web.api.events import EventHub
+from streamcanary.web.api.replicas import Replicas
 from streamcanary.web.api.table import ApiSources, api_endpoints
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.config import WebConfig
@@ -95,6 +96,7 @@ async def serve_api(
     *canaries: Canary,
     fragments: Fragments | None = None,
     events: dict[str, float] | None = None,
+    replicas: Replicas | None = None,
     **web: Any,
 ) -> AsyncIterator[ApiServer]:
     """Serve the API of ``canaries``; ``events`` are times of the event hub."""
@@ -116,6 +118,7 @@ async def serve_api(
             reloads=None,
             events=hub,
             clock=clock,
+            replicas=replicas,
         )
         async with WebServer(config, endpoint_routes(api_endpoints(sources), Authorizer(config))) as site, hub:
             assert site.address is not None

@@ -12,7 +12,7 @@ import pytest
 
 from streamcanary.web import health
 from streamcanary.web.config import WebConfig
-from streamcanary.web.health import HealthCheck, health_routes
+from streamcanary.web.health import HealthCheck, Healthy, health_routes
 from streamcanary.web.web_server import WebServer
 
 ANY_PORT = WebConfig(port=0)
@@ -49,6 +49,15 @@ async def test_readyz_names_each_check() -> None:
     async with WebServer(ANY_PORT, health_routes({"config": lambda: None, "store": store})) as served:
         answer = await get(served, "/readyz")
     assert (answer.status_code, answer.json()) == (200, {"ready": True, "checks": {"config": "ok", "store": "ok"}})
+
+
+async def test_readyz_returns_what_a_healthy_component_says() -> None:
+    """A replica that stands by is ready, and says why it runs nothing."""
+    checks: dict[str, HealthCheck] = {"config": lambda: None, "leases": lambda: Healthy("standby: older configuration")}
+    async with WebServer(ANY_PORT, health_routes(checks)) as served:
+        answer = await get(served, "/readyz")
+    expected = {"ready": True, "checks": {"config": "ok", "leases": "standby: older configuration"}}
+    assert (200, expected) == (answer.status_code, answer.json())
 
 
 async def test_readyz_returns_the_reason_of_a_failed_check() -> None:

@@ -17,8 +17,18 @@ from streamcanary.model.redaction.redactor import scrub
 
 _log = logging.getLogger(__name__)
 
+
+class Healthy(str):
+    """What a component that is healthy has to say."""
+
+    __slots__ = ()
+
+
 HealthCheck = Callable[[], Awaitable[str | None] | str | None]
-"""Returns why the component is not healthy, or ``None`` if it is. May be a coroutine function; limited to 2 s."""
+"""Returns why the component is not healthy; ``None``, or :class:`Healthy` with a remark, if it is.
+
+May be a coroutine function; limited to 2 s.
+"""
 
 _CHECK_TIMEOUT = 2.0  # seconds
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -31,9 +41,9 @@ def health_routes(checks: Mapping[str, HealthCheck]) -> list[Route]:
         return PlainTextResponse("ok\n", headers=_NO_STORE)
 
     async def readyz(request: Request) -> Response:
-        reasons = await asyncio.gather(*(_run_check(name, check) for name, check in checks.items()))
-        is_ready = not any(reasons)
-        answer = {name: reason or "ok" for name, reason in zip(checks, reasons, strict=True)}
+        results = await asyncio.gather(*(_run_check(name, check) for name, check in checks.items()))
+        is_ready = all(isinstance(result, Healthy) for result in results)
+        answer = dict(zip(checks, results, strict=True))
         return JSONResponse(
             {"ready": is_ready, "checks": answer}, status_code=200 if is_ready else 503, headers=_NO_STORE
         )
@@ -41,7 +51,8 @@ def health_routes(checks: Mapping[str, HealthCheck]) -> list[Route]:
     return [Route("/livez", livez), Route("/readyz", readyz)]
 
 
-async def _run_check(name: str, check: HealthCheck) -> str | None:
+async def _run_check(name: str, check: HealthCheck) -> str:
+    """Return why a component is not healthy, or that it is."""
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT):
             reason = check()
@@ -52,4 +63,6 @@ async def _run_check(name: str, check: HealthCheck) -> str | None:
     except Exception as error:  # noqa: BLE001 - it is logged and reported in the response: the check fails
         _log.warning("readiness check raised an exception", extra={"check": name}, exc_info=True)
         return f"the check raised {type(error).__name__}"
-    return scrub(reason) if reason else None
+    if not reason:
+        return Healthy("ok")
+    return Healthy(scrub(reason)) if isinstance(reason, Healthy) else scrub(reason)

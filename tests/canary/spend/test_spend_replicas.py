@@ -52,10 +52,9 @@ class Replica:
     def __init__(self, store: MemorySharedSpend, session: int, clock: FrozenClock, config: BudgetConfig) -> None:
         spec = CanarySpec.model_validate({"target": "t", "model": "m"})
         self.store, self.session = store, session
-        self.shared = SharedSpend(store)
+        self.shared = SharedSpend(store, lambda: self.session)
         price = Price.model_validate({"input": 1.0, "output": 10.0})
         self.guard = SpendGuard(config, {"c": spec}, {"c": (price,)}, clock=clock, shared=self.shared)
-        self.shared.start_session(session)
 
     def spend(self, usd: float) -> None:
         """Record a run that cost ``usd``."""
@@ -69,7 +68,6 @@ class Replica:
         """Continue as another session; the one before has been ended."""
         self.store.end(self.session)
         self.session = session
-        self.shared.start_session(session)
 
     def admit(self) -> BudgetState | None:
         """Return the budget state for a run that is due."""

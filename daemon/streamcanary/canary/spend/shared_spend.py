@@ -7,7 +7,7 @@ counts once. A replica reads once a second what the others have spent. So all of
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol, Self
 
 from msgspec import Struct
@@ -43,12 +43,13 @@ class SharedSpendStore(Protocol):
 class SharedSpend:
     """Lets a budget count what all replicas spend. A context manager: while entered, it reads what others have spent.
 
-    ``start_session`` is called when this replica has another session; ``session_spend`` returns what its commits set.
-    While the database cannot be read, what was read last counts.
+    ``session`` returns the session of this replica, ``None`` if it has none now. ``session_spend`` returns what its
+    commits set. While the database cannot be read, what was read last counts.
     """
 
-    def __init__(self, store: SharedSpendStore) -> None:
+    def __init__(self, store: SharedSpendStore, session: Callable[[], int | None]) -> None:
         self._store = store
+        self._current_session = session
         self._session: int | None = None
         self._limiter: BudgetLimiter | None = None
         self._committed: dict[str, Spend] = {}  # of the session, as it was read last
@@ -59,16 +60,9 @@ class SharedSpend:
         """Let ``limiter`` count the spend of the others; its own spend is that of the session."""
         self._limiter = limiter
 
-    def start_session(self, session: int) -> None:
-        """Continue as ``session``. What the session before has committed is from now on the spend of another one."""
-        own = self._own
-        rest = {day: _difference(spend, self._committed.get(day, Spend())) for day, spend in own.items()}
-        own.clear()
-        own.update({day: spend for day, spend in rest.items() if spend.requests})
-        self._session, self._committed = session, {}
-
     def session_spend(self) -> dict[str, Spend]:
         """Return the spend of the session by UTC day, without days whose spend is known to be committed."""
+        self._follow_session()
         return {day: spend for day, spend in self._own.items() if self._committed.get(day) != spend}
 
     async def __aenter__(self) -> Self:
@@ -86,6 +80,7 @@ class SharedSpend:
         Raises:
             StoreFailing: if it cannot be read.
         """
+        self._follow_session()
         session = self._session
         if session is None:
             return
@@ -96,6 +91,17 @@ class SharedSpend:
         for day, spend in found.own.items():  # never less than before: a session that has ended has no rows of its own
             if spend.requests >= self._committed.get(day, Spend()).requests:
                 self._committed[day] = spend
+
+    def _follow_session(self) -> None:
+        """With another session, what the one before has committed is from now on the spend of another one."""
+        session = self._current_session()
+        if session is None or session == self._session:
+            return
+        own = self._own
+        rest = {day: _difference(spend, self._committed.get(day, Spend())) for day, spend in own.items()}
+        own.clear()
+        own.update({day: spend for day, spend in rest.items() if spend.requests})
+        self._session, self._committed = session, {}
 
     async def _follow(self) -> None:
         while True:

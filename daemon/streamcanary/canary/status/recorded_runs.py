@@ -1,7 +1,7 @@
 """Follows the runs that other replicas record in the database that they share.
 
 Ids of rows become visible in any order: a transaction that began earlier may end later. So the rows of the last seconds
-are read again each time, and runs are told apart by their run ids.
+are read again each time, and runs are distinguished by their run ids.
 """
 
 import asyncio

@@ -8,7 +8,8 @@ class ReplicaRow(Struct, frozen=True, kw_only=True):
 
     ``generation`` and ``config`` (a digest) say which configuration it has. ``joined`` is in seconds since the epoch,
     by the clock of the database. ``address`` is where its web server listens, empty without one. ``shards`` is the
-    number of shards that it owns. ``standby`` says why it owns nothing new, empty if it may.
+    number of shards that it owns, ``canaries`` that of the canaries in them. ``standby`` says why it owns nothing new,
+    empty if it may.
     """
 
     name: str
@@ -19,6 +20,7 @@ class ReplicaRow(Struct, frozen=True, kw_only=True):
     address: str = ""
     draining: bool = False
     shards: int = 0
+    canaries: int = 0
     owns_alerts: bool = False
     standby: str = ""
 
@@ -30,6 +32,7 @@ class ReplicasStatus(Struct, frozen=True, kw_only=True):
     seconds its leases last if the database does not answer any more. ``standby`` says why it owns nothing new, empty if
     it may. ``replicas`` are those that are alive, the oldest first, as of the last answer of the database.
     ``alerts_owner`` is the name of the one that evaluates rules and sends notifications, empty if there is none.
+    ``runs_problem`` says why runs of the others cannot be read, empty if they can.
     """
 
     name: str
@@ -43,3 +46,4 @@ class ReplicasStatus(Struct, frozen=True, kw_only=True):
     replicas: tuple[ReplicaRow, ...] = ()
     alerts_owner: str = ""
     shards_without_owner: int = 0
+    runs_problem: str = ""

@@ -8,9 +8,11 @@ from starlette.responses import Response
 
 from streamcanary import __version__
 from streamcanary.model.config_reload import ConfigStatus
+from streamcanary.model.status.replicas import ReplicasStatus
 from streamcanary.model.status.summary import StatusSummary
 from streamcanary.web.api.endpoints import Endpoint
 from streamcanary.web.api.reload import ConfigError, Reloads, config_errors
+from streamcanary.web.api.replicas import Replicas
 from streamcanary.web.api.responses import json_response, rfc3339
 
 
@@ -35,19 +37,29 @@ class ConfigDocument(Struct, frozen=True, kw_only=True):
 
 
 class StatusDocument(Struct, frozen=True, kw_only=True):
-    """The status of the daemon; ``config`` is ``null`` if it has no configuration file."""
+    """The status of the daemon; ``config`` is ``null`` if it has no configuration file.
+
+    ``replicas`` is ``null`` without a database that several share.
+    """
 
     version: str
     summary: StatusSummary
     config: ConfigDocument | None
+    replicas: ReplicasStatus | None = None
 
 
-def status_endpoints(summaries: Summaries, reloads: Reloads | None) -> list[Endpoint]:
+def status_endpoints(summaries: Summaries, reloads: Reloads | None, replicas: Replicas | None = None) -> list[Endpoint]:
     """Return the endpoint of the status."""
 
     async def status(request: Request) -> Response:
-        config = None if reloads is None else _config_document(reloads.status)
-        return json_response(StatusDocument(version=__version__, summary=summaries.summary(), config=config))
+        return json_response(
+            StatusDocument(
+                version=__version__,
+                summary=summaries.summary(),
+                config=None if reloads is None else _config_document(reloads.status),
+                replicas=None if replicas is None else replicas.status(),
+            )
+        )
 
     return [
         Endpoint(

@@ -15,12 +15,16 @@ from streamcanary.web.api.events import EventHub, event_endpoints
 from streamcanary.web.api.openapi import openapi_endpoint
 from streamcanary.web.api.operations import IncidentHistory, OperatorView, operations_endpoints
 from streamcanary.web.api.reload import Reloads, reload_endpoints
+from streamcanary.web.api.replicas import Replicas, replica_endpoints
 from streamcanary.web.api.runs import Runs, run_endpoints
 from streamcanary.web.api.status import status_endpoints
 
 
 class ApiSources(Struct, frozen=True, kw_only=True):
-    """Where the API gets its data from; ``rules`` returns the alert rules of a canary."""
+    """Where the API gets its data from; ``rules`` returns the alert rules of a canary.
+
+    ``replicas`` are those that share the database, ``None`` if there is no such database.
+    """
 
     statuses: CanaryStatuses
     faults: CanaryFaults
@@ -33,13 +37,15 @@ class ApiSources(Struct, frozen=True, kw_only=True):
     reloads: Reloads | None
     events: EventHub
     clock: Clock
+    replicas: Replicas | None = None
 
 
 def api_endpoints(sources: ApiSources) -> list[Endpoint]:
     """Return the endpoints."""
     events = sources.events
     endpoints = [
-        *status_endpoints(sources.statuses, sources.reloads),
+        *status_endpoints(sources.statuses, sources.reloads, sources.replicas),
+        *replica_endpoints(sources.replicas),
         *event_endpoints(events),
         *canary_endpoints(
             sources.statuses, sources.recorded_runs, sources.faults, sources.rules, events.source.event_id

@@ -14,6 +14,7 @@ from streamcanary.web.page.page_title import page_title
 from streamcanary.web.page.rendering import macro, render
 from streamcanary.web.page.sources import PageSources
 from streamcanary.web.page.views.overview import OverviewQuery, overview_view
+from streamcanary.web.page.views.replicas import replicas_version
 
 _CANARY = "canary/"
 _MAX_FIELDS = 50
@@ -24,7 +25,7 @@ class LiveParts:
 
     The data is JSON: ``title`` and ``icon`` of the page. For ``overview``, ``parts`` is markup by the id of the element
     that it replaces, and ``order`` the ids of all groups: a page with other ones reads itself again. A page of
-    ``canary/NAME`` does so at each event, one of ``alerts`` if ``version`` is another one.
+    ``canary/NAME`` does so at each event, one of ``alerts`` or ``replicas`` if ``version`` is another one.
     """
 
     def __init__(self, sources: PageSources, clock: Clock) -> None:
@@ -44,6 +45,8 @@ class LiveParts:
         if view == "alerts":
             version = alerts_version(self._sources.alerts.status, self._sources.alerts.silences)
             return msgspec.json.encode({**self._frame(), "version": version})
+        if view == "replicas" and self._sources.replicas is not None:
+            return msgspec.json.encode({**self._frame(), "version": replicas_version(self._sources.replicas.status())})
         name = view.removeprefix(_CANARY)
         if not view.startswith(_CANARY) or self._sources.canaries.find(name) is None:
             raise ValueError("html: there is no such view; there are overview, alerts, and canary/ with a name")

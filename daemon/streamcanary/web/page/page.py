@@ -6,6 +6,7 @@ from streamcanary.model.clock import Clock
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.page.access_routes import AccessPages, access_routes
 from streamcanary.web.page.alert_routes import AlertPages, alert_routes
+from streamcanary.web.page.replica_routes import replica_routes
 from streamcanary.web.page.routes import StatusPages, status_routes
 from streamcanary.web.page.sources import PageSources
 
@@ -16,5 +17,6 @@ def page_routes(sources: PageSources, authorizer: Authorizer, clock: Clock) -> l
     return [
         *access_routes(AccessPages(sources.canaries, authorizer), authorizer),
         *alert_routes(AlertPages(sources, pages, clock), authorizer),
+        *replica_routes(sources.replicas, pages, authorizer),
         *status_routes(pages, authorizer),
     ]

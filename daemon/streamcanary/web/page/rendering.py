@@ -63,10 +63,13 @@ def environment() -> "Environment":
         "menders": FIXERS,
         "csrf": "",
         "event_words": EVENT_WORDS,
+        "has_replicas": False,
         "here": "",
         "is_login": False,
         "is_public": False,
         "live": "",
+        "remarks": (),
+        "replica": "",
         "version": "",
         "summary": None,
     }

@@ -28,6 +28,7 @@ from streamcanary.web.page.sources import PageSources
 from streamcanary.web.page.views.canary import CanaryView, RunPageView, canary_view
 from streamcanary.web.page.views.overview import OverviewQuery, overview_view
 from streamcanary.web.page.views.recorded_trace import trace_of
+from streamcanary.web.page.views.replicas import replica_remarks
 from streamcanary.web.page.views.run import PHASE_WORDS, run_view
 
 RUNS_PER_PAGE: Final = 50
@@ -56,6 +57,8 @@ class StatusPages:
             "now": self._clock.time(),
             "csrf": session.csrf if session else "",
             "title": page_title(summary, str(values.pop("subject", ""))),
+            "has_replicas": self._sources.replicas is not None,
+            "remarks": () if self._sources.replicas is None else replica_remarks(self._sources.replicas.status()),
             **values,
         }
 
@@ -72,7 +75,8 @@ class StatusPages:
         view = await self.canary_view(name, before)
         live = f"canary/{name}" if before is None else ""
         frame = self.frame(request, subject=name)
-        return html("canary.html", view=view, before=before, live=live, here="", **frame)
+        replica = "" if self._sources.replicas is None else self._sources.replicas.owner_of(name)
+        return html("canary.html", view=view, before=before, live=live, here="", replica=replica, **frame)
 
     async def canary_view(self, name: str, before: int | None = None) -> CanaryView:
         """Return what the page of canary ``name`` shows, with the recorded runs before the row ``before``.

@@ -17,6 +17,7 @@ from streamcanary.model.status.canary_status import CanaryStatus, RuleStatus
 from streamcanary.model.status.summary import StatusSummary
 from streamcanary.web.api.alerts import Alerts as ApiAlerts
 from streamcanary.web.api.canaries import CanaryFaults, RecordedRuns
+from streamcanary.web.api.replicas import Replicas
 from streamcanary.web.api.runs import Runs
 
 
@@ -114,10 +115,11 @@ class Alerts(ApiAlerts, Protocol):
 
 
 class PageSources(Struct, frozen=True, kw_only=True):
-    """Everything that the page shows."""
+    """Everything that the page shows; ``replicas`` is ``None`` without a database that several share."""
 
     canaries: Canaries
     recorded: RecordedRuns
     faults: CanaryFaults
     kept: Runs
     alerts: Alerts
+    replicas: Replicas | None = None
