@@ -20,6 +20,7 @@ from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.alerts.incident import Action
 from streamcanary.model.status.alert_history import PastIncident, past_incident_id
 from streamcanary.store import alert_history, alert_rows
+from streamcanary.store.config import StoreConfig
 from streamcanary.store.recorded_runs import read_alert_history
 from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, FakeReceiver, Reply
 from support.store.builders import CHILD_ENVIRONMENT
@@ -124,7 +125,7 @@ class KilledProcesses:
 
     def history(self) -> list[PastIncident]:
         """Return the history of alerts in the store."""
-        return read_alert_history(self._store, 0.0)
+        return read_alert_history(StoreConfig(path=self._store), 0.0)
 
 
 def firing(state: State) -> set[str]:

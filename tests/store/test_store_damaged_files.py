@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
-from streamcanary.store.errors import StoreFailing, StoreLost, StoreTooNew, StoreUnwritable
+from streamcanary.store.config import StoreConfig
+from streamcanary.store.errors import RunsUnreadable, StoreFailing, StoreLost, StoreTooNew, StoreUnwritable
 from streamcanary.store.history import UnreadableRun
-from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
+from streamcanary.store.recorded_runs import read_runs
 from streamcanary.store.sqlite.database_file import open_database
 from streamcanary.store.sqlite.error_classification import is_sign_of_corruption
 from support.hypothesis_profile import count_example, examples, report_example_count
@@ -104,7 +105,7 @@ def test_any_damage_leaves_a_store_that_works(
 def with_readable_runs(path: Path) -> None:
     """Read the recorded runs as another process does: each one, or the reason why it or the file is unreadable."""
     try:
-        assert all(isinstance(run, (Outcome, UnreadableRun)) for run in read_runs(path))
+        assert all(isinstance(run, (Outcome, UnreadableRun)) for run in read_runs(StoreConfig(path=path)))
     except RunsUnreadable as error:
         assert str(path) in str(error)
 

@@ -12,6 +12,7 @@ import pytest
 from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.service.alert_log import log_unreadable_rows
 from streamcanary.model.outcome import Outcome
+from streamcanary.store.config import StoreConfig
 from streamcanary.store.damaged_rows import MAX_LOGGED
 from streamcanary.store.recorded_runs import read_runs
 from support.store.builders import open_store
@@ -174,7 +175,7 @@ async def test_a_damaged_run_costs_that_run_at_most(column: str, value: Any, pat
     await store.commit([], [content.runs[0]])
     await store.close()
     copy = Path(shutil.copy(path, path.with_name("copy.db")))
-    assert len(found.runs) == sum(isinstance(run, Outcome) for run in read_runs(copy))
+    assert len(found.runs) == sum(isinstance(run, Outcome) for run in read_runs(StoreConfig(path=copy)))
 
 
 @pytest.mark.parametrize("field", ["started", "scheduled", "duration"])

@@ -12,8 +12,10 @@ from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.status.alert_history import PastIncident, past_incident_id
 from streamcanary.store import recorded_runs
+from streamcanary.store.config import StoreConfig
+from streamcanary.store.errors import RunsUnreadable
 from streamcanary.store.history import UnreadableRun
-from streamcanary.store.recorded_runs import RunsUnreadable, read_alert_history, read_runs
+from streamcanary.store.recorded_runs import read_alert_history, read_runs
 from support.store.builders import NOON, make_outcome, open_store
 
 
@@ -39,17 +41,17 @@ def put(path: Path, *values: object) -> None:
 
 async def test_runs_are_read_in_the_order_of_their_ends(tmp_path: Path, monkeypatch) -> None:
     """The reader yields all runs, a few rows per transaction."""
-    monkeypatch.setattr(recorded_runs, "_ROWS_PER_TRANSACTION", 3)
+    monkeypatch.setattr(recorded_runs, "_ROWS_PER_QUERY", 3)
     path = await a_store(tmp_path / "a.db", 10)
-    assert [make_outcome(number) for number in range(10)] == list(read_runs(path))
+    assert [make_outcome(number) for number in range(10)] == list(read_runs(StoreConfig(path=path)))
 
 
 async def test_runs_are_read_while_a_daemon_has_the_store_open(tmp_path: Path, monkeypatch) -> None:
     """The reader omits runs that the daemon writes after the start of the reading."""
-    monkeypatch.setattr(recorded_runs, "_ROWS_PER_TRANSACTION", 2)
+    monkeypatch.setattr(recorded_runs, "_ROWS_PER_QUERY", 2)
     store = open_store(tmp_path / "a.db")
     await store.commit([], [make_outcome(number) for number in range(5)])
-    runs = read_runs(tmp_path / "a.db")
+    runs = read_runs(StoreConfig(path=tmp_path / "a.db"))
     first = next(runs)
     await store.commit([], [make_outcome(5)])
     assert [f"run-{number}" for number in range(5)] == [run.run_id for run in (first, *runs)]
@@ -62,7 +64,7 @@ async def test_a_row_that_is_not_a_run_is_reported_and_skipped(tmp_path: Path) -
     far = msgspec.json.encode(make_outcome(7, started=1e300))
     long = msgspec.json.encode(make_outcome(8, duration=1e18))
     put(path, b"{}", b"\xff\xfe", "text", 7, b"[" * 100_000, b" " * (recorded_runs.MAX_RUN_BYTES + 1), far, long)
-    good, *bad = read_runs(path)
+    good, *bad = read_runs(StoreConfig(path=path))
     assert isinstance(good, Outcome)
     assert 8 == len(bad)
     assert all(isinstance(row, UnreadableRun) and "\x1b" not in row.run_id and row.reason for row in bad)
@@ -83,7 +85,7 @@ def test_a_file_that_is_not_a_store_is_rejected(content, message, tmp_path: Path
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(RunsUnreadable, match=message) as raised:
-        list(read_runs(path))
+        list(read_runs(StoreConfig(path=path)))
     assert str(path) in str(raised.value)
     assert not content or content == path.read_bytes()
 
@@ -91,7 +93,7 @@ def test_a_file_that_is_not_a_store_is_rejected(content, message, tmp_path: Path
 def test_a_directory_is_rejected(tmp_path: Path) -> None:
     """A path that is not a regular file is rejected."""
     with pytest.raises(RunsUnreadable, match="is not a regular file"):
-        list(read_runs(tmp_path))
+        list(read_runs(StoreConfig(path=tmp_path)))
 
 
 async def test_a_store_of_a_later_version_is_rejected(tmp_path: Path) -> None:
@@ -101,7 +103,7 @@ async def test_a_store_of_a_later_version_is_rejected(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(RunsUnreadable, match="has schema version 99"):
-        list(read_runs(path))
+        list(read_runs(StoreConfig(path=path)))
 
 
 async def test_a_locked_store_is_reported(tmp_path: Path, monkeypatch) -> None:
@@ -117,7 +119,7 @@ async def test_a_locked_store_is_reported(tmp_path: Path, monkeypatch) -> None:
         assert holder.stdout is not None
         assert "held\n" == holder.stdout.readline()
         with pytest.raises(RunsUnreadable, match="is locked by another program"):
-            list(read_runs(path))
+            list(read_runs(StoreConfig(path=path)))
 
 
 async def test_alerts_are_read_without_damaged_rows(tmp_path: Path) -> None:
@@ -132,10 +134,10 @@ async def test_alerts_are_read_without_damaged_rows(tmp_path: Path) -> None:
     rows = {one.id: msgspec.json.encode(one) for one in (old, first, second)} | {"bad": b"{", "other": b"[]"}
     await store.commit([RowChange("alert_history", key, value) for key, value in rows.items()], [])
     await store.close()
-    assert [second, first] == read_alert_history(tmp_path / "a.db", NOON - 495)
+    assert [second, first] == read_alert_history(StoreConfig(path=tmp_path / "a.db"), NOON - 495)
 
 
 def test_alerts_of_a_missing_store_are_an_error(tmp_path: Path) -> None:
     """The error says what to give instead."""
     with pytest.raises(RunsUnreadable, match="there is no database"):
-        read_alert_history(tmp_path / "nowhere.db", 0.0)
+        read_alert_history(StoreConfig(path=tmp_path / "nowhere.db"), 0.0)

@@ -15,8 +15,10 @@ from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpee
 from streamcanary.model.statistics.quantile_sketch import quantile
 from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts
 from streamcanary.store import history, rollups
+from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
-from streamcanary.store.recorded_runs import RunsUnreadable, read_recorded_rollups, sum_recorded_counts
+from streamcanary.store.errors import RunsUnreadable
+from streamcanary.store.recorded_runs import read_recorded_rollups, sum_recorded_counts
 from streamcanary.store.sqlite.migrations import migrate
 from support.store.builders import NOON, FrozenClock, make_outcome
 
@@ -251,8 +253,8 @@ async def test_the_writer_merges_hours_every_ten_minutes(store: Store, clock: Fr
 async def test_rollups_are_read_while_a_daemon_has_the_store_open(store: Store, path: Path) -> None:
     """Another process reads them from the file, by the names of its configuration."""
     await store.commit([], [make_outcome(1), make_outcome(2, canary="other")])
-    assert {"new": (RunCounts(ok=1),)} == sum_recorded_counts(path, [0.0], {"chat": "new"})
-    (rollup,) = read_recorded_rollups(path, 0, {"chat": "new"})
+    assert {"new": (RunCounts(ok=1),)} == sum_recorded_counts(StoreConfig(path=path), [0.0], {"chat": "new"})
+    (rollup,) = read_recorded_rollups(StoreConfig(path=path), 0, {"chat": "new"})
     assert ("new", RunCounts(ok=1)) == (rollup.canary, rollup.counts)
 
 
@@ -260,13 +262,16 @@ async def test_a_store_of_an_older_daemon_has_no_rollups(path: Path) -> None:
     """Reading them is no error."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection, 5)
-    assert ({}, []) == (sum_recorded_counts(path, [0.0]), read_recorded_rollups(path, 0, {"chat": "chat"}))
+    assert ({}, []) == (
+        sum_recorded_counts(StoreConfig(path=path), [0.0]),
+        read_recorded_rollups(StoreConfig(path=path), 0, {"chat": "chat"}),
+    )
 
 
 async def test_rollups_of_a_missing_store_are_an_error(path: Path) -> None:
     """The error says what to give instead."""
     with pytest.raises(RunsUnreadable, match="there is no database"):
-        sum_recorded_counts(path, [0.0])
+        sum_recorded_counts(StoreConfig(path=path), [0.0])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from streamcanary.settings import ConfigInvalid, Settings, load, render
+from streamcanary.store.config import StoreConfig
 
 
 class UsageError(Exception):
@@ -21,3 +22,15 @@ def load_config(path: Path) -> Settings:
     except ConfigInvalid as invalid:
         print(render(invalid.problems), file=sys.stderr)
         raise UsageError from None
+
+
+def choose_store(config: StoreConfig, database: str | None) -> StoreConfig:
+    """Return the store in ``database``, a path or a URL of ``--db``; that of the configuration if it is ``None``.
+
+    Raises:
+        UsageError: if it is a URL that is not valid.
+    """
+    try:
+        return config.at(database)
+    except ValueError as error:
+        raise UsageError(f"the URL of the database {error}") from None

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from streamcanary.alerting.engine.stored_rows import read_state
@@ -33,25 +32,29 @@ def read_baselines(rules: Mapping[str, Rule], settings: Settings) -> RecordedBas
 
     What a daemon has learned from more runs than are read here is taken from the store.
     """
-    from streamcanary.store.recorded_runs import RunsUnreadable, read_recorded_rollups, read_runs
+    from streamcanary.store.errors import RunsUnreadable, StoreMissing
     from streamcanary.store.recorded_runs import read_baselines as read_rows
+    from streamcanary.store.recorded_runs import read_recorded_rollups, read_runs
 
-    path: Path = settings.store.path
+    store = settings.store
     if not any(rule.detector.learns or rule.detector.type == "spike" for rule in rules.values()):
         return RecordedBaselines([])
     canaries, instance = settings.to_canaries(), settings.member_instance
     try:
-        if path.exists():
-            runs = (run for run in read_runs(path, limit=_MAX_RUNS) if isinstance(run, Outcome))
-            stored = read_state({"baselines": read_rows(path)})[0].baselines
-            since = time.time() - LEARNED_PERIOD
-            return RecordedBaselines(
-                learn_baselines(
-                    rules, instance, canaries, runs, stored, lambda names: read_recorded_rollups(path, since, names)
-                )
+        runs = (run for run in read_runs(store, limit=_MAX_RUNS) if isinstance(run, Outcome))
+        stored = read_state({"baselines": read_rows(store)})[0].baselines
+        since = time.time() - LEARNED_PERIOD
+        return RecordedBaselines(
+            learn_baselines(
+                rules, instance, canaries, runs, stored, lambda names: read_recorded_rollups(store, since, names)
             )
+        )
+    except StoreMissing:
+        pass
     except RunsUnreadable as unreadable:
-        problem = f"store.path: cannot compare recorded runs with normal: {unreadable}"
+        problem = (
+            f"store.{'url' if store.is_shared else 'path'}: cannot compare recorded runs with normal: {unreadable}"
+        )
         return RecordedBaselines(learn_baselines(rules, instance, canaries, ()), problem)
     return RecordedBaselines(learn_baselines(rules, instance, canaries, ()))
 

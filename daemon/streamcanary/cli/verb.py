@@ -68,6 +68,15 @@ def add_config_option(parser: argparse.ArgumentParser, **options: Any) -> None:
     )
 
 
+def add_database_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--db``."""
+    parser.add_argument(
+        "--db",
+        metavar="FILE|URL",
+        help="Database: the file of SQLite, or postgresql://… Default: that of the configuration.",
+    )
+
+
 def add_daemon_options(parser: argparse.ArgumentParser) -> None:
     """Add the address and the token of a running daemon."""
     parser.add_argument(

@@ -10,7 +10,7 @@ from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import Duration, PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.store.postgres import driver
-from streamcanary.store.postgres.url import EXAMPLE, check_url, public_location
+from streamcanary.store.postgres.url import EXAMPLE, check_url, is_url, public_location
 
 DEFAULT_SCHEMA: Final = "streamcanary"
 
@@ -59,6 +59,19 @@ class StoreConfig(BaseModel):
         if self.is_shared and "path" in self.model_fields_set:
             raise ValueError("has both path and a url; remove path to use PostgreSQL, or the url to use the file")
         return self
+
+    def at(self, database: str | None) -> "StoreConfig":
+        """Return the configuration of another ``database``, a path or a URL, with the same schema; of this if ``None``.
+
+        Raises:
+            ValueError: if it is a URL that is not valid.
+        """
+        if database is None:
+            return self
+        if not is_url(database):
+            return StoreConfig(path=Path(database))
+        check_url(database)
+        return StoreConfig.model_validate({"url": Secret(database), "schema": self.schema_name})
 
     @property
     def is_shared(self) -> bool:

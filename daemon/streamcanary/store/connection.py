@@ -8,7 +8,7 @@ distinguish them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Cursor(Protocol):
@@ -48,3 +48,10 @@ class Connection(Protocol):
             sqlite3.Error, psycopg.Error: if it fails.
         """
         ...
+
+
+class ReadOnlyDatabase(NamedTuple):
+    """A store that is opened only to be read, and the names of its tables: that of an older daemon may lack some."""
+
+    connection: Connection
+    tables: frozenset[str]

@@ -8,6 +8,9 @@
     ├── at start or while running: the daemon continues without it
     │   └── StoreFailing       this read or write failed; a later one may succeed
     │       └── StoreLost      the data that was written earlier is lost, too
+    ├── in another process than the daemon
+    │   └── RunsUnreadable     the store cannot be read
+    │       └── StoreMissing   there is none
     └── while running with other replicas: what the daemon owned, another owns now
         ├── SessionLost        all of it
         └── LeaseLost          one resource
@@ -44,6 +47,14 @@ class StoreFailing(StoreError):
 
 class StoreLost(StoreFailing):
     """The file was removed, replaced or renamed as corrupt: each owner of state in memory writes all of it again."""
+
+
+class RunsUnreadable(StoreError):
+    """Another process than the daemon cannot read the store."""
+
+
+class StoreMissing(RunsUnreadable):
+    """There is no store: no daemon has run yet, or it has another one."""
 
 
 class SessionLost(StoreError):

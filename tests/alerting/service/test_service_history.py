@@ -19,6 +19,7 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.model.status.alert_history import EventKind, PastIncident, past_incident_id
 from streamcanary.store import alert_history
 from streamcanary.store.alert_rows import TABLES
+from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
 from streamcanary.store.recorded_runs import read_alert_history
@@ -34,6 +35,11 @@ from support.alerting.service import (
 )
 from support.clock import ManualClock
 from support.servers.receiver import FakeReceiver, Reply
+
+
+def recorded_alerts(store: Store) -> list[PastIncident]:
+    """Return the alerts in the file of ``store``, as another process reads them."""
+    return read_alert_history(StoreConfig(path=Path(store.location)), 0.0)
 
 
 def kinds(incident: PastIncident) -> list[tuple[EventKind, str | None]]:
@@ -109,9 +115,7 @@ async def test_a_kill_loses_nothing_of_what_was_sent(store: Store) -> None:
     async with FakeReceiver() as hook:
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
-            await wait_until(
-                lambda: any("notified" in dict(kinds(one)) for one in read_alert_history(Path(store.location), 0.0))
-            )
+            await wait_until(lambda: any("notified" in dict(kinds(one)) for one in recorded_alerts(store)))
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, RECOVERY)
             await until_recorded(alerting, "resolve_notified")
@@ -120,7 +124,7 @@ async def test_a_kill_loses_nothing_of_what_was_sent(store: Store) -> None:
     assert ["first_failure", "fired", "notified", "resolved", "resolve_notified"] == [
         kind for kind, _ in kinds(incident)
     ]
-    assert [incident] == read_alert_history(Path(store.location), 0.0)
+    assert [incident] == recorded_alerts(store)
 
 
 class StoreUntilKill(UnreliableStore):
@@ -247,7 +251,7 @@ async def test_a_damaged_row_costs_only_its_past(store: Store, value: bytes) -> 
             await alerting.drain(5)
             incident = await the_incident(alerting)
     assert incident.resolved is not None
-    assert [incident] == read_alert_history(Path(store.location), 0.0)
+    assert [incident] == recorded_alerts(store)
 
 
 async def test_the_history_is_complete_when_the_store_works_again(store: Store) -> None:

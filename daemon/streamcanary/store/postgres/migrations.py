@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from streamcanary.store.errors import StoreTooNew, StoreUnwritable
+from streamcanary.store.errors import StoreMissing, StoreTooNew, StoreUnwritable
 from streamcanary.store.postgres.baseline import CREATE_TABLES
 from streamcanary.store.postgres.connection import PostgresConnection, WatchedConnection
 from streamcanary.store.schema_steps import BASE_VERSION, STEPS, known_version
@@ -61,13 +61,14 @@ def check_schema(connection: WatchedConnection, schema: str, location: str) -> N
     """Check that ``schema`` has the version that this streamcanary reads.
 
     Raises:
+        StoreMissing: if there is none.
         StoreTooNew: if a later version has written it.
-        StoreUnwritable: if it is missing, belongs to another program, or is not migrated yet.
+        StoreUnwritable: if it belongs to another program, or is not migrated yet.
         psycopg.Error: if it cannot be read.
     """
     version, _ = _stored_version(connection, schema, location)
     if version is None:
-        raise StoreUnwritable(f"{location} has no store in schema {schema}: no daemon has used it as its store")
+        raise StoreMissing(f"{location} has no store in schema {schema}: no daemon has used it as its store")
     if version != known_version():
         raise StoreUnwritable(
             f"the store {location} has schema version {version}, and this streamcanary reads version "

@@ -23,23 +23,28 @@ Prepare = Callable[[WatchedConnection], None]
 """Checks a new connection; it raises the errors of the store and of psycopg."""
 
 
-class Transactions:
-    """The transactions of one thread on ``server``, in ``mode``: :data:`READ` or :data:`WRITE`.
+def begin_statements(server: Server, mode: str, *, max_idle: int = _MAX_IDLE) -> str:
+    """Return the statements that begin a transaction: one message to the server.
 
     Settings are made within each transaction, because a pool of connections before the server may give each
-    transaction another connection.
+    transaction another connection. The server ends one that is idle for ``max_idle`` milliseconds; never for 0.
     """
+    return (
+        f'BEGIN {mode}; SET LOCAL search_path TO "{server.schema}", pg_temp;'
+        f" SET LOCAL statement_timeout TO {round(server.timeout * 1000)};"
+        f" SET LOCAL lock_timeout TO {_LOCK_TIMEOUT};"
+        f" SET LOCAL idle_in_transaction_session_timeout TO {max_idle};"
+    )
+
+
+class Transactions:
+    """The transactions of one thread on ``server``, in ``mode``: :data:`READ` or :data:`WRITE`."""
 
     def __init__(self, server: Server, mode: str, prepare: Prepare) -> None:
         self._server = server
         self._prepare = prepare
         self._connection: WatchedConnection | None = None
-        self._begin = (
-            f'BEGIN {mode}; SET LOCAL search_path TO "{server.schema}", pg_temp;'
-            f" SET LOCAL statement_timeout TO {round(server.timeout * 1000)};"
-            f" SET LOCAL lock_timeout TO {_LOCK_TIMEOUT};"
-            f" SET LOCAL idle_in_transaction_session_timeout TO {_MAX_IDLE};"
-        )
+        self._begin = begin_statements(server, mode)
         self._is_durable = True
 
     @property

@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from streamcanary.cli.verb import Verb, add_config_option
+from streamcanary.cli.verb import Verb, add_config_option, add_database_option
 
 
 def _add_report_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_option(
         parser, required=False, help="Configuration file, YAML: its store, and only its canaries, in its order."
     )
-    parser.add_argument("--db", type=Path, metavar="FILE", help="Database. Default: store.path of the configuration.")
+    add_database_option(parser)
     parser.add_argument(
         "--since",
         default="7d",

@@ -9,12 +9,13 @@ import msgspec
 from streamcanary.cli.commands.history.html_report import html_document
 from streamcanary.cli.commands.history.markdown_report import markdown_lines
 from streamcanary.cli.commands.history.period_report import PeriodReport, canary_report, incident_reports
-from streamcanary.cli.load_config import UsageError, load_config
+from streamcanary.cli.load_config import UsageError, choose_store, load_config
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.moment import parse_moment
 from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, RunCounts, period_start
+from streamcanary.store.config import StoreConfig
+from streamcanary.store.errors import RunsUnreadable
 from streamcanary.store.recorded_runs import (
-    RunsUnreadable,
     read_alert_history,
     read_recorded_rollups,
     sum_recorded_counts,
@@ -52,35 +53,35 @@ def _start(text: str, now: float) -> float:
     return period_start(since, HOUR if now - since <= KEPT_BY_HOUR else QUARTER_DAY)
 
 
-def _store_and_names(arguments: argparse.Namespace) -> tuple[Path, dict[str, str] | None]:
+def _store_and_names(arguments: argparse.Namespace) -> tuple[StoreConfig, dict[str, str] | None]:
     """Return the database, and the names of canaries as they are recorded, with those to print; ``None`` for all."""
     if arguments.config is None:
         if arguments.db is None:
-            raise UsageError("give the configuration with -c FILE, or the database with --db FILE")
-        return arguments.db, None
+            raise UsageError("give the configuration with -c FILE, or the database with --db FILE or URL")
+        return choose_store(StoreConfig(), arguments.db), None
     settings = load_config(arguments.config)
     names = {}
     for canary in settings.to_canaries():
         if canary.renamed_from is not None and canary.renamed_from not in settings.canaries:
             names[canary.renamed_from] = canary.name
         names[canary.name] = canary.name
-    return arguments.db or settings.store.path, names
+    return choose_store(settings.store, arguments.db), names
 
 
-def _read_report(path: Path, since: float, now: float, names: dict[str, str] | None) -> PeriodReport:
+def _read_report(store: StoreConfig, since: float, now: float, names: dict[str, str] | None) -> PeriodReport:
     if names is None:
-        recorded_counts = sum_recorded_counts(path, [since])
+        recorded_counts = sum_recorded_counts(store, [since])
         names = {name: name for name, (counts,) in sorted(recorded_counts.items()) if counts != RunCounts()}
     shown = list(dict.fromkeys(names.values()))
     canaries = []
     for first in range(0, len(shown), _CANARIES_PER_READ):
         some = shown[first : first + _CANARIES_PER_READ]
         recorded = {name: to for name, to in names.items() if to in some}
-        rollups = sorted(read_recorded_rollups(path, since, recorded), key=lambda each: each.started)
+        rollups = sorted(read_recorded_rollups(store, since, recorded), key=lambda each: each.started)
         canaries += [
             canary_report(name, (each for each in rollups if each.canary == name), since, now) for name in some
         ]
-    incidents = incident_reports(read_alert_history(path, since), now)
+    incidents = incident_reports(read_alert_history(store, since), now)
     return PeriodReport(since=since, until=now, canaries=tuple(canaries), incidents=incidents)
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from streamcanary.cli.verb import Verb, add_config_option
+from streamcanary.cli.verb import Verb, add_config_option, add_database_option
 
 
 def _add_test_rules_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,7 +12,7 @@ def _add_test_rules_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_backtest_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_option(parser)
-    parser.add_argument("--db", type=Path, metavar="FILE", help="Database. Default: store.path of the configuration.")
+    add_database_option(parser)
     parser.add_argument(
         "--since",
         metavar="TIME",

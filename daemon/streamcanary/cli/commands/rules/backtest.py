@@ -10,14 +10,15 @@ import msgspec
 from streamcanary.alerting.notify.message import rfc3339
 from streamcanary.alerting.testing.backtest import BacktestAlert, BacktestReport, run_backtest
 from streamcanary.alerting.testing.outages import PastOutage
-from streamcanary.cli.load_config import UsageError, load_config
+from streamcanary.cli.load_config import UsageError, choose_store, load_config
 from streamcanary.cli.table import format_table
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.moment import parse_moment
 from streamcanary.model.outcome import Outcome
+from streamcanary.store.errors import RunsUnreadable
 from streamcanary.store.history import UnreadableRun
-from streamcanary.store.recorded_runs import RunsUnreadable, read_alert_history, read_runs
+from streamcanary.store.recorded_runs import read_alert_history, read_runs
 
 _MAX_LISTED = 10  # unreadable runs with a warning each
 _MAX_OUTAGES = 50
@@ -32,15 +33,16 @@ def main(arguments: argparse.Namespace) -> int:
         since = _parse_time("--since", arguments.since, now, -math.inf)
         until = _parse_time("--until", arguments.until, now, math.inf)
         settings = load_config(arguments.config)
+        store = choose_store(settings.store, arguments.db)
     except UsageError as error:
         if str(error):
             print(f"streamcanary: {error}", file=sys.stderr)
         return 2
     unreadable = _UnreadableRuns()
-    runs = unreadable.skip_unreadable(read_runs(arguments.db or settings.store.path))
+    runs = unreadable.skip_unreadable(read_runs(store))
     before_until = (run for run in runs if run.started < until)
     try:
-        recorded = read_alert_history(arguments.db or settings.store.path, since)
+        recorded = read_alert_history(store, since)
         canaries = settings.to_canaries()
         report = run_backtest(settings.alerts, settings.member_instance, canaries, before_until, since, recorded)
     except RunsUnreadable as error:
