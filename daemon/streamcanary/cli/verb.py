@@ -72,8 +72,8 @@ def add_database_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--db``."""
     parser.add_argument(
         "--db",
-        metavar="FILE|URL",
-        help="Database: the file of SQLite, or postgresql://… Default: that of the configuration.",
+        metavar="DATABASE",
+        help="File of SQLite, or URL of PostgreSQL. Default: that of the configuration.",
     )
 
 
