@@ -56,7 +56,7 @@ def record_run(connection: Connection, outcome: Outcome) -> bool:
             outcome.kind.value,
             outcome.started,
             int(outcome.kind in _FAILED_KINDS),
-            _encode_run(outcome),
+            encode_run(outcome),
         ),
     )
     return added.rowcount == 1
@@ -297,7 +297,8 @@ def prune_runs(connection: Connection, now: float, retention: float, *, limit: i
     return removed
 
 
-def _encode_run(outcome: Outcome) -> bytes:
+def encode_run(outcome: Outcome) -> bytes:
+    """Return a run as JSON, which every version of streamcanary can read."""
     try:
         return msgspec.json.encode(outcome)
     except UnicodeEncodeError:  # a lone surrogate in the response of a provider must not lose the run

@@ -2,7 +2,12 @@
 
 from typing import Final
 
-CREATE_TABLES: Final = """
+from streamcanary.model.replicas import RESOURCES
+
+_FREE_LEASES = ", ".join(f"('{resource}', NULL, 0)" for resource in RESOURCES)
+
+CREATE_TABLES: Final = (
+    """
     CREATE TABLE replicas (           -- one row for each life of a replica
         session bigserial PRIMARY KEY,
         name text NOT NULL,
@@ -12,13 +17,13 @@ CREATE_TABLES: Final = """
         joined timestamptz NOT NULL,
         expires timestamptz NOT NULL,
         draining boolean NOT NULL DEFAULT false,
-        fenced boolean NOT NULL DEFAULT false
+        fenced boolean NOT NULL DEFAULT false -- ended
     );
 
     CREATE TABLE leases (
         resource text COLLATE "C" PRIMARY KEY,
-        session bigint,               -- of the owner, if it has one
-        epoch bigint NOT NULL         -- grows with each owner
+        session bigint,               -- of the owner, if it has one; it may have ended
+        epoch bigint NOT NULL         -- grows with each owner; 0 before the first
     );
 
     CREATE TABLE pending_inputs (     -- of alerting: its owner deletes them as it commits their effect
@@ -41,4 +46,8 @@ CREATE_TABLES: Final = """
 
     CREATE TABLE alert_revision (revision bigint NOT NULL);
     INSERT INTO alert_revision VALUES (0);
-"""
+
+    INSERT INTO leases VALUES """  # noqa: S608 - fixed names
+    + _FREE_LEASES
+    + ";"
+)
