@@ -63,6 +63,7 @@ class Replica:
 
     def __init__(self, *runners: Runner, limits: dict[str, int | None] | None = None) -> None:
         self.outcomes: list[Outcome] = []
+        self.is_valid = True
         self.runners = Runners()
         self.changes: list[set[str]] = []
         self.scheduler = Scheduler(
@@ -78,6 +79,7 @@ class Replica:
             self.runners,
             None,  # type: ignore[arg-type] # the runners above read nothing
             clock=CLOCK,
+            is_valid=lambda: self.is_valid,
             on_change=lambda names: self.changes.append(set(names)),
         )
         self.scheduler.start()
@@ -174,6 +176,32 @@ async def test_a_lost_lease_cancels_runs_at_once(make_replica: Callable[..., Rep
     runner.go_on.set()
     await asyncio.sleep(2 * INTERVAL)
     assert ([], 1) == (replica.outcomes, len(runner.due))
+
+
+async def test_no_run_starts_after_the_lease_has_ended(make_replica: Callable[..., Replica]) -> None:
+    """A process that continues after it was stopped asks nobody, even before it knows that it lost its shards."""
+    runner = Runner("c")
+    replica = make_replica(runner)
+    replica.is_valid = False
+    await replica.owned.gained(SHARD_RESOURCES)
+    await _until(lambda: replica.outcomes)
+    outcome = replica.outcomes[0]
+    assert ([], OutcomeKind.SKIPPED, "standby: the lease has ended") == (runner.due, outcome.kind, outcome.reason)
+
+
+async def test_less_time_is_left_when_the_daemon_stops(make_replica: Callable[..., Replica]) -> None:
+    """A run that may end while its shard goes to another replica is cancelled when this one has to stop."""
+    runner = Runner("c")
+    replica = make_replica(runner)
+    await replica.owned.gained(SHARD_RESOURCES)
+    runner.go_on.clear()
+    await _until(lambda: runner.due)
+    releasing = asyncio.create_task(replica.owned.releasing(SHARD_RESOURCES))
+    await asyncio.sleep(0)
+    replica.owned.hurry(0.05)
+    async with asyncio.timeout(2):
+        await releasing
+    assert [] == replica.outcomes
 
 
 async def test_a_shard_that_is_lost_while_its_canaries_resume_does_not_run(

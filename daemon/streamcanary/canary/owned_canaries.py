@@ -5,10 +5,12 @@ have not ended when a shard is handed over have a few seconds for it, and are ca
 when a lease is lost they are cancelled at once.
 """
 
+import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol
+from uuid import uuid4
 
 from msgspec import Struct
 
@@ -17,9 +19,10 @@ from streamcanary.canary.scheduler import Runner, Scheduler
 from streamcanary.canary.triggers import trigger_of
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
+from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.replicas import SHARD_RESOURCES, shard_of
 
-FINISH_TIMEOUT: Final = 10.0
+FINISH_TIMEOUT: Final = 7.0
 """Seconds that running runs have to end before their shard is handed over."""
 
 _SHARDS: Final = frozenset(SHARD_RESOURCES)
@@ -31,6 +34,35 @@ class ResumableRunners(Protocol):
     async def resume(self, store: RunHistory, names: Collection[str] | None = None) -> None:
         """Continue after the runs in ``store`` of the canaries ``names``."""
         ...
+
+
+class _LeasedRunner:
+    """Runs a canary as long as the lease is valid, which is checked before each run.
+
+    A process that was stopped may start a run before it has noticed that its lease ended.
+    """
+
+    __slots__ = ("_is_valid", "_runner", "canary")
+
+    def __init__(self, runner: Runner, is_valid: Callable[[], bool]) -> None:
+        self._runner = runner
+        self._is_valid = is_valid
+        self.canary = runner.canary
+
+    async def __call__(self, scheduled: float) -> Outcome:
+        """Run once; without a lease, the run is skipped."""
+        if self._is_valid():
+            return await self._runner(scheduled)
+        return Outcome(
+            run_id=uuid4().hex,
+            canary=self.canary.name,
+            target=self.canary.target,
+            provider=self.canary.provider,
+            kind=OutcomeKind.SKIPPED,
+            scheduled=scheduled,
+            started=scheduled,
+            reason="standby: the lease has ended",
+        )
 
 
 class _Schedule(Struct, frozen=True):
@@ -46,8 +78,8 @@ class OwnedCanaries:
     """Lets ``scheduler`` run the canaries of owned shards, a user of leases.
 
     ``prepare`` and ``apply`` replace the canaries, as those of the scheduler do. Runners of gained shards ``resume``
-    from ``history`` before they run. ``on_change`` is called with the names of the canaries that this replica runs when
-    these are others.
+    from ``history`` before they run. ``is_valid`` returns whether the lease is valid; without it, no run starts.
+    ``on_change`` is called with the names of the canaries that this replica runs when these are others.
     """
 
     def __init__(
@@ -57,6 +89,7 @@ class OwnedCanaries:
         history: RunHistory,
         *,
         clock: Clock,
+        is_valid: Callable[[], bool],
         on_change: Callable[[Collection[str]], None],
         finish_timeout: float = FINISH_TIMEOUT,
     ) -> None:
@@ -64,6 +97,7 @@ class OwnedCanaries:
         self._runners = runners
         self._history = history
         self._clock = clock
+        self._is_valid = is_valid
         self._on_change = on_change
         self.finish_timeout = finish_timeout
         self._schedule = self._prepared = _Schedule({}, {}, "", {})
@@ -81,7 +115,7 @@ class OwnedCanaries:
         starts_at_phase: bool = True,
     ) -> None:
         """Prepare other canaries; they take effect at :meth:`apply`. May be called in another thread."""
-        by_name = {runner.canary.name: runner for runner in runners}
+        by_name = {runner.canary.name: _LeasedRunner(runner, self._is_valid) for runner in runners}
         shards = {name: shard_of(runner.canary.identity) for name, runner in by_name.items()}
         self._prepared = _Schedule(by_name, shards, instance, max_concurrent_runs)
 
@@ -120,6 +154,12 @@ class OwnedCanaries:
         names = self._names_in(resources)
         self._remove(resources)
         await self._scheduler.finish(names, self.finish_timeout)
+
+    def hurry(self, seconds: float) -> None:
+        """Give runs at most ``seconds`` to end from now on, also those whose shards are being handed over already."""
+        self.finish_timeout = min(self.finish_timeout, seconds)
+        running = list(self._schedule.runners)
+        asyncio.get_running_loop().call_later(seconds, self._scheduler.cancel, running)
 
     def lost(self, resources: Collection[str]) -> None:
         """Stop the canaries of these shards at once."""

@@ -1,5 +1,7 @@
 """Usage of canaries: tokens, requests and USD."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 
@@ -25,3 +27,10 @@ class Spend(Struct, frozen=True, kw_only=True):
             output_usd=self.output_usd + other.output_usd,
             requests=self.requests + other.requests,
         )
+
+
+class SpendByOwner(Struct, frozen=True):
+    """What is in a shared database, by UTC day: the spend of one session (``own``), and that of all ``others``."""
+
+    own: Mapping[str, Spend]
+    others: Mapping[str, Spend]

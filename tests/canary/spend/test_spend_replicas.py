@@ -8,10 +8,10 @@ from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.budget import BudgetConfig, BudgetLimiter, ExpectedCost, utc_day
 from streamcanary.canary.spend.guard import SpendGuard
 from streamcanary.canary.spend.prices import Price
-from streamcanary.canary.spend.shared_spend import SharedSpend, SpendByOwner
+from streamcanary.canary.spend.shared_spend import SharedSpend
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetState
-from streamcanary.model.spend import Spend
+from streamcanary.model.spend import Spend, SpendByOwner
 from streamcanary.store.errors import StoreFailing
 from support.store.builders import NOON, FrozenClock
 

@@ -7,25 +7,16 @@ counts once. A replica reads once a second what the others have spent. So all of
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final, Protocol, Self
 
-from msgspec import Struct
-
 from streamcanary.canary.spend.budget import BudgetLimiter
-from streamcanary.model.spend import Spend
+from streamcanary.model.spend import Spend, SpendByOwner
 from streamcanary.store.errors import StoreFailing
 
 _log = logging.getLogger(__name__)
 
 _READ_INTERVAL: Final = 1.0  # seconds between two reads
-
-
-class SpendByOwner(Struct, frozen=True):
-    """What is in the database, by UTC day: the spend of one session (``own``), and that of all ``others``, past too."""
-
-    own: Mapping[str, Spend]
-    others: Mapping[str, Spend]
 
 
 class SharedSpendStore(Protocol):
