@@ -10,6 +10,8 @@ from streamcanary.client.drivers.socket_timer import SocketTimer
 from support import hypothesis_profile
 from support.telemetry.in_memory import RecordedTelemetry, install_in_memory_providers
 
+pytest_plugins = ["support.postgresql.fixtures"]
+
 
 @pytest.fixture(scope="session")
 def _recorder() -> RecordedTelemetry:

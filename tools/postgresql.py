@@ -11,19 +11,17 @@ import debian_closure
 
 _PACKAGES = ("postgresql", "postgresql-client")
 # The compiler of queries, what compiles locales, and what sets up an installed server.
-_NOT_NEEDED = (
-    "libllvm*",
-    "libz3-*",
-    "locales*",
-    "libperl*",
-    "lib*-perl",
-    "openssl",
-    "passwd",
-    "adduser",
-    "debconf",
-    "tar",
+_NOT_NEEDED = ("libllvm*", "libz3-*", "locales*", "lib*perl*", "openssl", "passwd", "adduser", "debconf", "tar")
+_NOT_USED = (
+    "bin",
+    "sbin",
+    "etc",
+    "var",
+    "usr/*bin",
+    "usr/share/[!p]*",
+    "usr/share/p[!o]*",
+    "usr/lib/postgresql/*/lib/bitcode",
 )
-_NOT_USED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/postgresql/*/lib/bitcode")
 _JIT = "usr/lib/postgresql/*/lib/llvmjit.so"  # without this file the server does not try to load the compiler
 _PROGRAMS = ("postgres", "initdb", "pg_ctl", "psql", "pg_dump")
 _FOLDER, _PROGRAM = "postgresql-debian", "programs/postgres"
@@ -48,7 +46,7 @@ class PostgreSQL:
         return cache.find(_FOLDER, _PROGRAM)
 
     def fetch(self) -> Path:
-        """Return the server; the packages are downloaded if need be, about 40 MB, and APT verifies them.
+        """Return the server; the packages are downloaded if need be, about 45 MB, and APT verifies them.
 
         Raises:
             cache.Unavailable: if the system is not Debian, or the download fails or takes too long.

@@ -1,0 +1,1 @@
+"""A PostgreSQL for tests: a throwaway server, and its fixtures."""
