@@ -37,8 +37,8 @@ def save_rows(connection: Connection, rows: Iterable[RowChange]) -> None:
             connection.executemany(_UPSERT_SQL[table], [(row.key, row.value) for row in some])
 
 
-def load_rows(connection: Connection) -> dict[StateTable, dict[str, bytes]]:
-    """Return all rows, by table and key.
+def load_rows(connection: Connection, tables: Iterable[StateTable] = TABLES) -> dict[StateTable, dict[str, bytes]]:
+    """Return all rows of ``tables``, by table and key.
 
     The value of a damaged row need not be what was saved: without a value it is empty, and invalid UTF-8 in a key is
     replaced. Alerting checks each row when it decodes it.
@@ -48,7 +48,7 @@ def load_rows(connection: Connection) -> dict[StateTable, dict[str, bytes]]:
     """
     return {
         table: {_as_text(key): _as_bytes(value) for key, value in connection.execute(_SELECT_SQL[table])}
-        for table in TABLES
+        for table in tables
     }
 
 

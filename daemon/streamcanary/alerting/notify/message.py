@@ -148,6 +148,7 @@ class Alert(Struct, frozen=True, kw_only=True):
                 "diagnosis": evidence.diagnosis,
                 "request_ids": evidence.request_ids,
                 "trace_ids": evidence.trace_ids,
+                **({"replicas": evidence.replicas} if evidence.replicas else {}),
                 **(member_evidence(evidence) if self.scope else {}),
             },
         }

@@ -85,6 +85,7 @@ def facts(alert: Alert) -> list[Fact]:
         *_notes(alert),
         Fact("message", "Last message", evidence.message, is_quoted=True),
         Fact("diagnosis", "Diagnosis", evidence.diagnosis, is_quoted=True),
+        Fact("replicas", "Seen by replica", ", ".join(evidence.replicas), is_quoted=True),
         Fact("request_ids", "Request ids", ", ".join(evidence.request_ids), is_quoted=True),
         Fact("trace_ids", "Trace ids", ", ".join(evidence.trace_ids), is_quoted=True),
     ]

@@ -17,6 +17,10 @@ MAX_UNAFFECTED = 5
 """The maximum number of canaries without failure that the evidence of a pooled alert names."""
 
 
+MAX_REPLICAS = 20
+"""The maximum number of replicas that the evidence of an alert names."""
+
+
 class MemberCounts(Struct, frozen=True, array_like=True):
     """``bad`` of the ``total`` samples of one canary of a pooled alert."""
 
@@ -34,7 +38,8 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``faults`` and ``blames`` count faults by kind and by blame. ``message`` is the last one, scrubbed, at most 300
     characters. ``attempts`` are those of the last bad run on its primary route, ``fallbacks`` the names of the routes
     that it tried then, at most 10. There are at most five ids of each kind, the newest last. ``diagnosis`` is the
-    result of the preflight after the first failure, as text; empty if it found nothing or did not run.
+    result of the preflight after the first failure, as text; empty if it found nothing or did not run. ``replicas`` are
+    the names of the replicas that made the bad runs, the newest last, if several share a database.
 
     The rest is of a pooled alert: ``failing`` are canaries with more bad samples recently than is normal, the worst
     first, of ``failing_count``, or more if ``has_more_failing``. ``unaffected`` are some of ``unaffected_count`` others
@@ -54,6 +59,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     diagnosis: str = ""
     attempts: int = 0
     fallbacks: tuple[str, ...] = ()
+    replicas: tuple[str, ...] = ()
     failing: tuple[MemberCounts, ...] = ()
     failing_count: int = 0
     has_more_failing: bool = False

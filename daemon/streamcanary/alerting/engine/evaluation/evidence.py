@@ -11,7 +11,7 @@ from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine.evaluation.samples import first_attempt_fault, measured_value
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
-from streamcanary.model.alerts.incident import Evidence
+from streamcanary.model.alerts.incident import MAX_REPLICAS, Evidence
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.redaction.redactor import scrub
@@ -45,6 +45,7 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The last runs with a problem, the last message, and the last ids; the newest come last.
 
     ``attempts`` and ``fallbacks`` are what the last bad run tried: attempts of its primary, and the further routes.
+    ``replicas`` are those that made the bad runs.
     """
 
     entries: tuple[EvidenceEntry, ...] = ()
@@ -53,6 +54,7 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trace_ids: tuple[str, ...] = ()
     attempts: int = 0
     fallbacks: tuple[str, ...] = ()
+    replicas: tuple[str, ...] = ()
 
     @property
     def last_bad_at(self) -> float:
@@ -99,6 +101,7 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
             trace_ids=_append_ids(last.trace_ids, outcome.trace_id),
             attempts=sum(attempt.route == outcome.attempts[0].route for attempt in outcome.attempts),
             fallbacks=_fallbacks(outcome),
+            replicas=_append_replica(last.replicas, outcome.replica),
         )
 
     def evidence(self, counts: FailureCounts, diagnosis: str = "") -> Evidence:
@@ -122,6 +125,7 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
             diagnosis=diagnosis,
             attempts=self.attempts,
             fallbacks=self.fallbacks,
+            replicas=self.replicas,
         )
 
 
@@ -207,6 +211,13 @@ def _measurement_details(measure: Measure, outcome: Outcome) -> str:
 
 def _append_ids(ids: tuple[str, ...], *new: str | None) -> tuple[str, ...]:
     return (*ids, *(_scrub_text(new_id, _MAX_ID_LENGTH) for new_id in new if new_id))[-_MAX_IDS:]
+
+
+def _append_replica(replicas: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Return ``replicas`` with ``name`` as the last one."""
+    if not name or replicas[-1:] == (name,):
+        return replicas
+    return (*(other for other in replicas if other != name), name)[-MAX_REPLICAS:]
 
 
 def _scrub_text(text: str, limit: int) -> str:

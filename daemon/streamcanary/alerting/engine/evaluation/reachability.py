@@ -1,6 +1,6 @@
 """Reachability: when each canary last reported a result, and whether its host was reachable."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ class Reachability(Struct, frozen=True, omit_defaults=True):
     :data:`UNREACHABLE_AFTER_RUNS`. ``since`` is the time of the first of them; without any it equals ``last_reached``,
     when a host was last reached (0 if never). ``diagnosis`` is the text of the preflight after the first failure.
     ``model`` is the model that answered last, and ``route`` the one that was requested; ``""`` if it is not known.
+    ``replica`` is the name of the replica that made the last run, if there are several.
     """
 
     last_seen: float
@@ -33,6 +34,7 @@ class Reachability(Struct, frozen=True, omit_defaults=True):
     last_reached: float = 0.0
     model: str = ""
     route: str = ""
+    replica: str = ""
 
 
 def update_reachability(before: Reachability | None, outcome: Outcome) -> Reachability | None:
@@ -49,19 +51,19 @@ def update_reachability(before: Reachability | None, outcome: Outcome) -> Reacha
     model, route = answering_model(outcome), _primary_route(outcome)
     if model is None:
         model, route = (before.model, before.route) if before is not None else ("", "")
-    if _is_host_reached(outcome):
-        return Reachability(at, since=at, diagnosis=diagnosis, last_reached=at, model=model, route=route)
-    unreachable_runs, since = (
-        (before.unreachable_runs, before.since) if before is not None and before.unreachable_runs else (0, at)
+    reached = Reachability(
+        at, since=at, diagnosis=diagnosis, last_reached=at, model=model, route=route, replica=outcome.replica
     )
-    return Reachability(
-        at,
-        min(unreachable_runs + 1, UNREACHABLE_AFTER_RUNS),
-        since,
-        diagnosis,
-        before.last_reached if before is not None else 0.0,
-        model,
-        route,
+    if _is_host_reached(outcome):
+        return reached
+    unreachable_runs, since = 0, at
+    if before is not None and before.unreachable_runs and before.replica == outcome.replica:
+        unreachable_runs, since = before.unreachable_runs, before.since
+    return replace(
+        reached,
+        unreachable_runs=min(unreachable_runs + 1, UNREACHABLE_AFTER_RUNS),
+        since=since,
+        last_reached=before.last_reached if before is not None else 0.0,
     )
 
 
@@ -91,45 +93,80 @@ def _is_host_reached(outcome: Outcome) -> bool:
 
 
 class EgressOutage(Struct, frozen=True):
-    """No host is reachable: the tried hosts, the canaries that tried them, and since when (seconds since the epoch)."""
+    """No host is reachable: the tried hosts, the canaries that tried them, and since when (seconds since the epoch).
+
+    ``replica`` is the one that reaches no host, if there are several.
+    """
 
     hosts: tuple[str, ...]
     canaries: tuple[str, ...]
     since: float
+    replica: str = ""
 
     @property
     def message(self) -> str:
         """The message of the incident."""
         hosts, canaries = _join_names(self.hosts), _join_names(self.canaries)
-        return f"{len(self.hosts)} hosts are unreachable: {hosts}; canaries: {canaries}"
+        which = f"{len(self.hosts)} hosts are unreachable: {hosts}"
+        if len(self.hosts) == 1:
+            which = f"the host {hosts} is unreachable, and other replicas reach it"
+        return f"{f'from replica {self.replica}, ' if self.replica else ''}{which}; canaries: {canaries}"
 
 
 def detect_egress_outage(
-    canaries: Iterable[Canary], reachability_by_canary: Mapping[str, Reachability]
+    canaries: Iterable[Canary], reachability_by_canary: Mapping[str, Reachability], replica: str = ""
 ) -> EgressOutage | None:
-    """Return the egress outage, or ``None``.
+    """Return the egress outage of ``replica``, or ``None``.
 
-    It is one if two or more hosts are unreachable, and no host was reached after the first failure.
+    It is one if the replica finds two or more hosts unreachable, and has reached no host after the first failure. One
+    host is enough if another replica has reached it since, and the last run of no canary here has reached a host. Only
+    the canaries count that ``replica`` ran last.
     """
     unreachable_since: dict[str, float] = {}
-    names, reached = [], []
+    reached_by_others: dict[str, float] = {}
+    names: list[str] = []
+    last_reached, fails_everywhere = 0.0, True
     for canary in canaries:
         reachability = reachability_by_canary.get(canary.identity)
         if reachability is None:
             continue
-        if reachability.unreachable_runs >= UNREACHABLE_AFTER_RUNS:
-            unreachable_since[canary.host] = min(
-                reachability.since, unreachable_since.get(canary.host, reachability.since)
-            )
+        if reachability.replica != replica:
+            if not reachability.unreachable_runs:
+                at = max(reachability.last_reached, reached_by_others.get(canary.host, 0.0))
+                reached_by_others[canary.host] = at
+        elif reachability.unreachable_runs >= UNREACHABLE_AFTER_RUNS:
+            since = min(reachability.since, unreachable_since.get(canary.host, reachability.since))
+            unreachable_since[canary.host] = since
             names.append(canary.name)
         else:
-            reached.append(reachability.last_reached)
-    if len(unreachable_since) < 2:
+            last_reached = max(last_reached, reachability.last_reached)
+            fails_everywhere &= bool(reachability.unreachable_runs)
+    since = min(unreachable_since.values(), default=0.0)
+    if not unreachable_since or last_reached >= since:
         return None
-    since = min(unreachable_since.values())
-    if any(at >= since for at in reached):
-        return None
-    return EgressOutage(tuple(sorted(unreachable_since)), tuple(names), since)
+    if len(unreachable_since) == 1:
+        [host] = unreachable_since
+        if not fails_everywhere or reached_by_others.get(host, 0.0) < since:
+            return None
+    return EgressOutage(tuple(sorted(unreachable_since)), tuple(names), since, replica)
+
+
+def find_unreachable(
+    canaries: Iterable[Canary], reachability_by_canary: Mapping[str, Reachability], replicas: Collection[str]
+) -> frozenset[str]:
+    """Return those of ``replicas`` that have found a host unreachable with the last runs of a canary."""
+    found: set[str] = set()
+    for canary in canaries:
+        reachability = reachability_by_canary.get(canary.identity)
+        if (
+            reachability is not None
+            and reachability.unreachable_runs >= UNREACHABLE_AFTER_RUNS
+            and reachability.replica in replicas
+        ):
+            found.add(reachability.replica)
+            if len(found) == len(replicas):
+                break
+    return frozenset(found)
 
 
 def _join_names(names: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """Evaluates runs: from an outcome to samples of the rules, and from samples to incidents."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -9,17 +10,21 @@ from streamcanary.alerting.detectors import StreamDetector
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.evaluation.members import Members
 from streamcanary.alerting.engine.evaluation.reachability import (
+    Reachability,
     detect_egress_outage,
+    find_unreachable,
     update_reachability,
     with_previous_model,
 )
 from streamcanary.alerting.engine.evaluation.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, adverse_value, sample_of
 from streamcanary.alerting.engine.incidents import Incidents
 from streamcanary.alerting.engine.state import BindingState, Draft
-from streamcanary.model.alerts.incident import Incident
+from streamcanary.model.alerts.incident import MAX_REPLICAS, Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetState, Outcome
 from streamcanary.model.redaction.redactor import scrub
+
+_BUDGET_DELAY: Final = 10.0  # seconds
 
 
 class RunEvaluator:
@@ -42,7 +47,7 @@ class RunEvaluator:
         if reachability is not None and reachability is not before:
             draft.put_reachability(canary.identity, reachability)
         if reachability is not None and outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
-            self._check_egress(draft, unreachable=bool(reachability.unreachable_runs), at=at, now=now)
+            self._check_egress(draft, before, reachability, at, now)
         diagnosis = reachability.diagnosis if reachability is not None else ""
         for each in self._bindings.sample_bindings(outcome.canary):
             binding = self._bindings.with_baseline(each, draft.baselines)
@@ -176,34 +181,79 @@ class RunEvaluator:
             draft.put_binding_state(binding.key, state)
 
     def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
-        """Open or close ``BudgetExhausted`` by the budget state of a run. A run without cost has no effect."""
+        """Open or close ``BudgetExhausted`` by the budget state of a run. A run without cost has no effect.
+
+        Replicas that share a budget notice some seconds apart that it is spent, or that another day has begun.
+        """
+        delay = _BUDGET_DELAY if outcome.replica else 0.0
+        key = self._bindings.key_for(BUDGET_EXHAUSTED, "budget")
+        known = draft.incidents.get(key)
         if outcome.budget is BudgetState.EXHAUSTED:
+            if known is not None and known.resolved is not None and abs(outcome.started - known.resolved) < delay:
+                return
             incident = self._bindings.daemon_incident(BUDGET_EXHAUSTED, "budget", "the daily budget is spent", now)
             self._incidents.open(draft, incident, now)
-        elif outcome.budget is BudgetState.WITHIN or (
+            return
+        is_within = outcome.budget is BudgetState.WITHIN or (
             outcome.budget is None and outcome.kind not in OUTCOMES_WITHOUT_SAMPLE
-        ):
-            key = self._bindings.key_for(BUDGET_EXHAUSTED, "budget")
-            known = draft.incidents.get(key)
-            # a run that started before the budget was spent does not show that it is available again
-            if known is None or not outcome.started < known.opened <= now:
-                self._incidents.close(draft, key, at, "canaries run again", now)
+        )
+        # a run that started before the budget was spent does not show that it is available again
+        if is_within and (known is None or not outcome.started - delay < known.opened <= now + delay):
+            self._incidents.close(draft, key, at, "canaries run again", now)
 
-    def _check_egress(self, draft: Draft, *, unreachable: bool, at: float, now: float) -> None:
-        """Open or close ``CanaryEgressDown`` after a run that reached no host (``unreachable``) or reached one."""
+    def _check_egress(
+        self, draft: Draft, before: Reachability | None, reachability: Reachability, at: float, now: float
+    ) -> None:
+        """Open or close ``CanaryEgressDown`` after a run that has reached a host or none.
+
+        Of several replicas, it is about those that reach no host, and is over when none of these is left: they reach a
+        host, or others run their canaries.
+        """
         key = self._bindings.key_for(CANARY_EGRESS_DOWN, "egress")
         incident = draft.incidents.get(key)
-        firing = incident is not None and incident.is_firing
-        if firing and not unreachable:
-            self._incidents.close(draft, key, at, "a host is reachable again", now)
-        elif (
-            unreachable
-            and not firing
-            and (outage := detect_egress_outage(self._canaries, draft.reachability)) is not None
-        ):
-            incident = self._bindings.daemon_incident(CANARY_EGRESS_DOWN, "egress", outage.message, now)
-            evidence = msgspec.structs.replace(incident.evidence, since=outage.since)
-            self._incidents.open(draft, msgspec.structs.replace(incident, evidence=evidence), now)
+        if incident is not None and incident.is_firing:
+            if not reachability.unreachable_runs:
+                self._check_egress_recovery(draft, incident, before, reachability, at, now)
+                return
+            if not reachability.replica or reachability.replica in incident.evidence.replicas:
+                return
+        if not reachability.unreachable_runs:
+            return
+        outage = detect_egress_outage(self._canaries, draft.reachability, reachability.replica)
+        if outage is None:
+            return
+        opened = self._bindings.daemon_incident(CANARY_EGRESS_DOWN, "egress", outage.message, now)
+        replicas = (outage.replica,) if outage.replica else ()
+        if incident is not None and incident.is_firing:  # another replica has lost its egress, too
+            replicas = (*incident.evidence.replicas, *replicas)[:MAX_REPLICAS]
+            draft.put(_with_replicas(incident, replicas))
+            return
+        evidence = msgspec.structs.replace(opened.evidence, since=outage.since, replicas=replicas)
+        self._incidents.open(draft, msgspec.structs.replace(opened, evidence=evidence), now)
+
+    def _check_egress_recovery(
+        self,
+        draft: Draft,
+        incident: Incident,
+        before: Reachability | None,
+        reachability: Reachability,
+        at: float,
+        now: float,
+    ) -> None:
+        """Close the firing ``incident`` after a run that has reached a host, unless it is about other replicas."""
+        replicas = incident.evidence.replicas
+        if replicas and reachability.replica not in replicas and (before is None or before.replica not in replicas):
+            return
+        others = frozenset(replicas) - {reachability.replica}
+        remaining = find_unreachable(self._canaries, draft.reachability, others) if others else frozenset()
+        if not remaining:
+            self._incidents.close(draft, incident.key, at, "a host is reachable again", now)
+        elif len(remaining) < len(replicas):
+            draft.put(_with_replicas(incident, tuple(name for name in replicas if name in remaining)))
+
+
+def _with_replicas(incident: Incident, replicas: tuple[str, ...]) -> Incident:
+    return msgspec.structs.replace(incident, evidence=msgspec.structs.replace(incident.evidence, replicas=replicas))
 
 
 class _Run(msgspec.Struct, frozen=True):

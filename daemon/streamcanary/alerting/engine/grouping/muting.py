@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 
+from streamcanary.alerting.builtin_rules import CANARY_EGRESS_DOWN
 from streamcanary.alerting.engine.grouping.inhibition import Inhibition, Inhibitors
 from streamcanary.alerting.engine.keys import notification_id
 from streamcanary.alerting.engine.state import Draft
@@ -131,7 +132,12 @@ class Muter:
         """Return whether one of ``others``, of which receivers are not notified yet, will inhibit ``incident``."""
         by_key = {other.key: other for other in others}
         wider = (by_key.get(key) for key in self._inhibition.of(incident.key).any_of)
-        return any(other is not None and incident.opened >= other.first_bad_at for other in wider)
+        return any(
+            other is not None
+            and incident.opened >= other.first_bad_at
+            and _is_about_replicas_of(other, incident.evidence.replicas)
+            for other in wider
+        )
 
     def _inhibits(self, draft: Draft, other: Incident, incident: Incident, now: float) -> bool:
         """Return whether ``other`` inhibits ``incident``.
@@ -140,6 +146,7 @@ class Muter:
         ``other`` still inhibits until the first bad sample after its end. It does not if its end is later than ``now``:
         the clock was set back, and the order of the two is unknown. A pooled alert that is itself silenced, or in a
         maintenance window, inhibits only what it has reported: nobody would be notified of the next canary to fail.
+        ``CanaryEgressDown`` of some replicas inhibits only what no other replica has seen.
         """
         if (
             other.rule == incident.rule
@@ -149,6 +156,10 @@ class Muter:
         ):
             return False
         if incident.opened < other.first_bad_at:
+            return False
+        state = draft.detectors.get(incident.key)
+        replicas = incident.evidence.replicas if state is None else state.evidence_log.replicas
+        if not _is_about_replicas_of(other, replicas):
             return False
         if other.resolved is not None:
             binding_state = draft.detectors.get(incident.key)
@@ -179,6 +190,13 @@ class Muter:
         if self._is_state_receiver(receiver):
             return bool(groups)
         return any(_is_accepted(draft, receiver, group, other) for group in groups)
+
+
+def _is_about_replicas_of(other: Incident, replicas: Collection[str]) -> bool:
+    """Return whether ``other`` is about all of ``replicas``, which have seen another alert, or about the daemon."""
+    return (
+        other.rule != CANARY_EGRESS_DOWN or not other.evidence.replicas or set(replicas) <= {*other.evidence.replicas}
+    )
 
 
 def _name(other: Incident, incident: Incident) -> str:

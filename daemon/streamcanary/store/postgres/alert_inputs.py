@@ -1,0 +1,104 @@
+"""The pending inputs and the state of alerting in PostgreSQL, with commits that are fenced by the lease of alerts."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from streamcanary.model.alerts.pending_input import AlertProgress, InputKind, PendingInput
+from streamcanary.model.alerts.row_change import RUN_TABLES, RowChange, StateTable
+from streamcanary.model.replicas import ALERTS, Ownership
+from streamcanary.store import alert_rows
+from streamcanary.store.connection import Connection
+from streamcanary.store.postgres.fencing import check_owner
+
+T = TypeVar("T")
+
+
+class InputBackend(Protocol):
+    """The part of :class:`~.backend.PostgresBackend` that alerting uses."""
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        """Call ``fn`` in a consistent snapshot."""
+        ...
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """Call ``fn`` in a durable transaction, after the writes that were queued before."""
+        ...
+
+    async def write_apart(self, fn: Callable[[Connection], T]) -> T:
+        """Call ``fn`` in a durable transaction of its own, without waiting for other writes."""
+        ...
+
+
+class PostgresAlertInputs:
+    """Pending inputs and the stored state in the database of ``backend``.
+
+    The contract is that of ``alerting/service/shared/alert_inputs.py``; each method may raise ``StoreFailing``.
+    """
+
+    def __init__(self, backend: InputBackend) -> None:
+        self._backend = backend
+
+    async def add(self, kind: InputKind, value: bytes) -> int:
+        """Add an input for the owner of alerting, and return its id."""
+
+        def insert(connection: Connection) -> int:
+            query = "INSERT INTO pending_inputs (kind, value) VALUES (?, ?) RETURNING id"
+            (number,) = connection.execute(query, (kind, value)).fetchone()
+            return int(number)
+
+        return await self._backend.write_apart(insert)
+
+    async def pending(self, limit: int) -> list[PendingInput]:
+        """Return the first ``limit`` pending inputs in the order of their ids."""
+
+        def select(connection: Connection) -> list[PendingInput]:
+            query = "SELECT id, kind, value FROM pending_inputs ORDER BY id LIMIT ?"
+            return [PendingInput(*row) for row in connection.execute(query, (limit,))]
+
+        return await self._backend.read(select)
+
+    async def is_pending(self, id: int) -> bool:  # noqa: A002 - the field's name
+        """Return whether the input of ``id`` waits for the owner of alerting."""
+
+        def select(connection: Connection) -> bool:
+            return connection.execute("SELECT 1 FROM pending_inputs WHERE id = ?", (id,)).fetchone() is not None
+
+        return await self._backend.read(select)
+
+    async def progress(self) -> AlertProgress:
+        """Return the revision of the state, and the first pending input."""
+
+        def select(connection: Connection) -> AlertProgress:
+            query = "SELECT revision, (SELECT min(id) FROM pending_inputs) FROM alert_revision"
+            return AlertProgress(*connection.execute(query).fetchone())
+
+        return await self._backend.read(select)
+
+    async def load(self, tables: Collection[StateTable]) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
+        """Return the revision of the state, and the rows of ``tables`` by table and key, in one snapshot."""
+
+        def select(connection: Connection) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
+            (revision,) = connection.execute("SELECT revision FROM alert_revision").fetchone()
+            return revision, alert_rows.load_rows(connection, tables)
+
+        return await self._backend.read(select)
+
+    async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+        """Save ``rows``, delete the inputs ``consumed``, and increment the revision if it has to.
+
+        Raises:
+            SessionLost: if the session was fenced, or is unknown; nothing is changed.
+            LeaseLost: if the session does not own the resource ``alerts`` with that epoch; nothing is changed.
+        """
+        by_statement = sorted(rows, key=lambda row: (row.table, row.value is None))  # there is one row for each key
+        changes_state = any(row.table not in RUN_TABLES for row in rows)
+
+        def save(connection: Connection) -> None:
+            check_owner(connection, owner.session, ALERTS, owner.epoch)
+            alert_rows.save_rows(connection, by_statement)
+            if consumed:
+                connection.execute("DELETE FROM pending_inputs WHERE id = ANY(?)", (list(consumed),))
+            if changes_state:
+                connection.execute("UPDATE alert_revision SET revision = revision + 1")
+
+        await self._backend.write(save)
