@@ -183,7 +183,7 @@ class RunEvaluator:
     def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
         """Open or close ``BudgetExhausted`` by the budget state of a run. A run without cost has no effect.
 
-        Replicas that share a budget notice some seconds apart that it is spent, or that another day has begun.
+        Replicas that share a budget see some seconds apart that it is spent, or that another day has begun.
         """
         delay = _BUDGET_DELAY if outcome.replica else 0.0
         key = self._bindings.key_for(BUDGET_EXHAUSTED, "budget")
