@@ -103,11 +103,8 @@ def test_a_failing_user_stops_no_other(cluster: Cluster, caplog: pytest.LogCaptu
     cluster.world.run_for(5)
 
     assert ["gained", "lost", "gained"] == second.names()
-    assert [("lease user failed", "lost")] == [
-        (record.getMessage(), record.call)
-        for record in caplog.records
-        if record.levelno >= logging.ERROR  # type: ignore[attr-defined]
-    ]
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [("lease user failed", "lost")] == [(record.getMessage(), vars(record)["call"]) for record in errors]
 
 
 def test_a_loss_cancels_what_begins(cluster: Cluster) -> None:

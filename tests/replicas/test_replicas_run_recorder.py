@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -30,7 +29,7 @@ class RecordingReplica:
         self.spend = {DAY: Spend(requests=1)}
         store = MemoryLeaseStore(self.replica.connection)
         self.recorder = RunRecorder(store, self.replica.coordinator, lambda: self.spend)
-        self.replica.user.lost = self.recorder.lost  # type: ignore[method-assign]
+        self.replica.user.lost = self.recorder.lost  # type: ignore[method-assign, assignment]
         self.replica.machine.start(self.recorder.__aenter__())
         cluster.world.run_for(0.001)
 
@@ -44,7 +43,7 @@ class RecordingReplica:
 
 
 @pytest.fixture
-def recording(cluster: Cluster) -> Iterator[RecordingReplica]:
+def recording(cluster: Cluster) -> RecordingReplica:
     """Return a replica with a recorder."""
     return RecordingReplica(cluster)
 
@@ -74,7 +73,7 @@ def test_runs_are_committed_together_within_a_quarter_of_a_second(recording: Rec
     recording.cluster.world.run_for(0.3)
 
     assert [f"run-{number}" for number in range(21)] == recorded_ids(recording)
-    assert 21 == len(recording.database.inputs)
+    assert 21 == len(recording.database.alerts.inputs)
     assert 1 == recording.replica.connection.requests["commit_runs"]
     assert 0 == recording.recorder.waiting
 
@@ -98,7 +97,7 @@ def test_a_run_is_recorded_once_whatever_is_answered(recording: RecordingReplica
     recording.cluster.world.run_for(10)
 
     assert ["run-1", "run-2"] == recorded_ids(recording)
-    assert 2 == len(recording.database.inputs)
+    assert 2 == len(recording.database.alerts.inputs)
     assert 0 == recording.recorder.waiting
 
 

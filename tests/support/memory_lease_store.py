@@ -5,17 +5,20 @@ The connection can fail: it can be cut off, hang, or perform a request and lose 
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice
 from random import Random
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from streamcanary.model.alerts.pending_input import InputKind, PendingInput
+from streamcanary.model.alerts.pending_input import AlertProgress, InputKind, PendingInput
+from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.replicas import Membership, Ownership, Replica, TakenLease, Takeover
+from streamcanary.model.replicas import ALERTS, Membership, Ownership, Replica, TakenLease, Takeover
 from streamcanary.model.spend import Spend
-from streamcanary.store.errors import SessionLost, StoreFailing
+from streamcanary.store.errors import LeaseLost, SessionLost, StoreFailing
+from support.alerting.memory_alerts import MemoryAlerts
 
 T = TypeVar("T")
 
@@ -30,17 +33,34 @@ class _Lease(Struct):
     epoch: int = 0
 
 
+class LeasedAlerts(MemoryAlerts):
+    """The pending inputs and the state of alerting in ``database``, whose commits are fenced by its leases."""
+
+    def __init__(self, database: "MemoryDatabase") -> None:
+        super().__init__()
+        self._database = database
+
+    def check(self, owner: Ownership) -> None:
+        """Check that ``owner`` owns alerting.
+
+        Raises:
+            SessionLost, LeaseLost: if not.
+        """
+        self._database.check_session(owner.session)
+        if not self._database.owns(owner.session, ALERTS, owner.epoch):
+            raise LeaseLost(f"session {owner.session} does not own alerts with epoch {owner.epoch} any more")
+
+
 class MemoryDatabase:
-    """Sessions, leases, recorded runs and pending inputs. ``clock`` returns seconds since the epoch."""
+    """Sessions, leases, recorded runs and alerts. ``clock`` returns seconds since the epoch."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.sessions: dict[int, _Session] = {}
         self.leases: dict[str, _Lease] = {}
-        self.runs: dict[str, Outcome | None] = {}
-        """Recorded runs by id; ``None`` if only that it is recorded is kept."""
-        self.keeps_runs = True
-        self.inputs: dict[int, PendingInput] = {}
+        self.alerts = LeasedAlerts(self)
+        self.runs: dict[str, None] = {}
+        """The ids of recorded runs, in the order in which they were recorded."""
         self.spend: dict[str, Spend] = {}
         """The spend of sessions that have ended, by day."""
         self.session_spend: dict[int, dict[str, Spend]] = {}
@@ -48,7 +68,7 @@ class MemoryDatabase:
         """Called with the runs that are new."""
         self.fenced: list[int] = []
         """The sessions that have been fenced, in this order."""
-        self._last_session = self._last_input = 0
+        self._last_session = 0
         self._membership: Membership | None = None
 
     # ---- sessions and leases
@@ -161,18 +181,12 @@ class MemoryDatabase:
         }
         for outcome in (outcome for outcomes in new.values() for outcome in outcomes):
             if outcome.run_id not in self.runs:
-                self.runs[outcome.run_id] = outcome if self.keeps_runs else None
-                self.add_input("run", msgspec.json.encode(outcome))
+                self.runs[outcome.run_id] = None
+                self.alerts.add("run", msgspec.json.encode(outcome))
         if spend:
             self.session_spend[session] = {**self.session_spend.get(session, {}), **spend}
         self.on_commit(session, new)
         return refused
-
-    def add_input(self, kind: InputKind, value: bytes) -> int:
-        """Add an input of alerting."""
-        self._last_input += 1
-        self.inputs[self._last_input] = PendingInput(self._last_input, kind, value)
-        return self._last_input
 
 
 class MemoryConnection:
@@ -257,3 +271,44 @@ class MemoryLeaseStore:
     ) -> Collection[str]:
         """Record runs."""
         return await self.connection.call(self._database.commit_runs, session, dict(runs), dict(epochs), dict(spend))
+
+
+class MemoryAlertConnection:
+    """The inputs and the state of alerting over the connection of a replica; the contract is ``AlertInputs``."""
+
+    def __init__(self, connection: MemoryConnection) -> None:
+        self.connection = connection
+        self._alerts = connection.database.alerts
+
+    async def add(self, kind: InputKind, value: bytes) -> int:
+        """Add an input."""
+        return await self.connection.call(self._alerts.add, kind, value)
+
+    async def pending(self, limit: int) -> list[PendingInput]:
+        """Return the first inputs."""
+        return await self.connection.call(self._pending, limit)
+
+    async def is_pending(self, id: int) -> bool:  # noqa: A002 - as in the database
+        """Return whether the input waits."""
+        return await self.connection.call(self._alerts.inputs.__contains__, id)
+
+    async def progress(self) -> AlertProgress:
+        """Return the revision."""
+        return await self.connection.call(self._progress)
+
+    async def load(self, tables: Collection[StateTable]) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
+        """Return rows."""
+        return await self.connection.call(self._load, tables)
+
+    async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+        """Commit."""
+        await self.connection.call(self._alerts.commit, owner, rows, consumed)
+
+    def _pending(self, limit: int) -> list[PendingInput]:
+        return list(islice(self._alerts.inputs.values(), limit))  # in memory, ids are in order
+
+    def _progress(self) -> AlertProgress:
+        return AlertProgress(self._alerts.revision, next(iter(self._alerts.inputs), None))
+
+    def _load(self, tables: Collection[StateTable]) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
+        return self._alerts.revision, {name: dict(self._alerts.rows.get(name, {})) for name in tables}

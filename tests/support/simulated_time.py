@@ -7,7 +7,7 @@ whose next timer is due first. A machine can be paused, as by SIGSTOP, or crash;
 import asyncio
 import heapq
 import selectors
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -141,11 +141,20 @@ class Machine:
 
 class _Loop(asyncio.SelectorEventLoop):
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+        self.machine = machine
         super().__init__(machine._selector)
 
     def time(self) -> float:
-        return self._machine.world.now
+        return self.machine.world.now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
+        """Call ``func`` at once: a thread would run in real time."""
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - raised to the caller, as from a thread
+            future.set_exception(error)
+        return future
 
 
 class _Selector(selectors.BaseSelector):
@@ -172,3 +181,10 @@ class _Selector(selectors.BaseSelector):
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         return self._keys
+
+
+def running_machine() -> Machine:
+    """Return the machine whose loop runs now."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _Loop)
+    return loop.machine

@@ -69,11 +69,11 @@ class InMemory:
 
     async def pending(self) -> list[Outcome]:
         """Return the runs that wait for alerting."""
-        return [msgspec.json.decode(each.value, type=Outcome) for each in self.database.inputs.values()]
+        return [msgspec.json.decode(each.value, type=Outcome) for each in self.database.alerts.inputs.values()]
 
     async def consume(self) -> None:
         """Delete them."""
-        self.database.inputs.clear()
+        self.database.alerts.inputs.clear()
 
     async def recorded(self) -> list[str]:
         """Return the ids of the recorded runs."""
