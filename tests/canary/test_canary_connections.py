@@ -2,12 +2,9 @@
 
 import asyncio
 import gzip
-import ssl
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
 
 from streamcanary.canary.runners import CanaryRunners
@@ -16,7 +13,6 @@ from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
-from streamcanary.transport.connections import open_transport
 from support.servers.hostile import HostileServer
 from support.servers.provider import MODEL, FakeProvider
 from support.servers.simulator import wait_until
@@ -96,11 +92,18 @@ async def test_retry_connects_as_the_first_attempt_does(connection: str, connect
     assert (2, connections) == (len(outcome.attempts), len(opened))
 
 
-def test_reused_connections_have_no_limit() -> None:
-    """No run waits for a connection of another one: the pool has no limit of its own."""
-    transport = open_transport(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), None, "reuse")
-    assert isinstance(transport, httpx2.AsyncHTTPTransport)
-    assert sys.maxsize == transport._pool._max_connections
+async def test_reused_connections_have_no_limit() -> None:
+    """No run waits for a connection of another one: all of them are open at the same time."""
+    everyone = asyncio.Barrier(120)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await everyone.wait()
+        writer.write(STREAM.replace("\n", "\r\n").encode() + b"\r\n\r\n" + EVENTS)
+
+    async with TcpServer(talk) as server, runners_for(server.base_url, count=120, connection="reuse") as runners:
+        outcomes = await run_all(runners)
+    assert {OutcomeKind.OK} == {outcome.kind for outcome in outcomes}
 
 
 async def test_no_compression_is_requested() -> None:

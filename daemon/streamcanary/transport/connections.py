@@ -1,7 +1,9 @@
-"""HTTP transports of canaries: a connection for each request, or a pool of connections that are reused."""
+"""HTTP transports of canaries: a connection for each request, or connections that are reused."""
 
 import ssl
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Literal
 
 import httpx2
 
@@ -11,8 +13,8 @@ from streamcanary.transport.response_head import guard_unless_guarded
 ConnectionMode = Literal["new", "reuse"]
 """Whether a request opens a connection of its own, or may use one that an earlier request left open."""
 
-_IDLE_TIMEOUT = 55.0  # seconds; load balancers and servers commonly close idle connections after 60
-_MAX_IDLE = 100
+_IDLE_TIMEOUT: Final = 55.0  # seconds; load balancers and servers commonly close idle connections after 60
+_MAX_IDLE: Final = 100
 _CLOSED_AFTER_RESPONSE = "streamcanary.closed_after_response"  # an extension of a response
 
 
@@ -31,7 +33,16 @@ def open_transport(
     """
     if connection == "new":
         return NewConnectionTransport(tls_context, proxy)
-    return TracedTransport(tls_context, proxy, max_connections=None, max_idle=_MAX_IDLE)
+    if proxy is None:
+        return _open_direct_transport(tls_context, max_idle=_MAX_IDLE)
+    return ProxyTransport(tls_context, proxy, max_connections=None, max_idle=_MAX_IDLE)
+
+
+def _open_direct_transport(tls_context: ssl.SSLContext, *, max_idle: int) -> httpx2.AsyncBaseTransport:
+    # Imported here: commands that send no request need no parser of HTTP.
+    from streamcanary.transport.http1.transport import Http1Transport
+
+    return Http1Transport(tls_context, max_idle=max_idle, idle_timeout=_IDLE_TIMEOUT)
 
 
 class GuardedTransport(httpx2.AsyncHTTPTransport):
@@ -43,14 +54,14 @@ class GuardedTransport(httpx2.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
-class TracedTransport(GuardedTransport):
-    """A pool of connections. The ``trace`` extension of a request also shows the resolution of the host name.
+class ProxyTransport(GuardedTransport):
+    """A pool of connections through ``proxy``. The ``trace`` of a request also shows the resolution of the host name.
 
     ``max_connections`` and ``max_idle`` limit the open connections, and those of them that no request uses.
     """
 
     def __init__(
-        self, tls_context: ssl.SSLContext, proxy: Proxy | None, *, max_connections: int | None, max_idle: int
+        self, tls_context: ssl.SSLContext, proxy: Proxy, *, max_connections: int | None, max_idle: int
     ) -> None:
         # Imported here: this imports httpcore, which takes a tenth of a second, also where no request is sent.
         import httpcore2
@@ -65,11 +76,7 @@ class TracedTransport(GuardedTransport):
             "network_backend": ResolvingBackend(),
         }
         # In place of the constructor of httpx2, which has no parameter for the network backend.
-        self._pool = (
-            httpcore2.AsyncConnectionPool(**settings)
-            if proxy is None
-            else httpcore2.AsyncHTTPProxy(proxy.url, proxy_auth=proxy.auth, **settings)
-        )
+        self._pool = httpcore2.AsyncHTTPProxy(proxy.url, proxy_auth=proxy.auth, **settings)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send ``request``."""
@@ -84,18 +91,19 @@ class TracedTransport(GuardedTransport):
 
 
 class NewConnectionTransport(httpx2.AsyncBaseTransport):
-    """Opens a connection for each request, and closes it with the response.
-
-    One pool that keeps no connection would do the same, but examines all open connections at each request and response.
-    """
+    """Opens a connection for each request, and closes it with the response."""
 
     def __init__(self, tls_context: ssl.SSLContext, proxy: Proxy | None) -> None:
-        self._tls_context = tls_context
-        self._proxy = proxy
+        self._transport_for_request: Callable[[], httpx2.AsyncBaseTransport]
+        if proxy is None:
+            direct = _open_direct_transport(tls_context, max_idle=0)
+            self._transport_for_request = lambda: direct
+        else:
+            # One pool that keeps no connection would do the same, but examines all of them at each request.
+            self._transport_for_request = partial(ProxyTransport, tls_context, proxy, max_connections=1, max_idle=0)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send ``request``; closing the response closes its connection."""
-        pool = TracedTransport(self._tls_context, self._proxy, max_connections=1, max_idle=0)
-        response = await pool.handle_async_request(request)
+        response = await self._transport_for_request().handle_async_request(request)
         response.extensions[_CLOSED_AFTER_RESPONSE] = True
         return response

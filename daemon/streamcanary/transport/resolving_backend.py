@@ -1,19 +1,17 @@
-"""Network connections of canaries: the host name is resolved in a step of its own, which the trace of a request shows.
+"""Network connections to proxies: the host name is resolved in a step of its own, which the trace of a request shows.
 
-The network backend of httpcore resolves and connects in one call. Here the resolution has the trace events
-``dns.resolve_host.started`` and ``.complete`` or ``.failed`` of the ``trace`` extension.
+The network backend of httpcore resolves and connects in one call, without events of the resolution.
 """
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
-from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 import httpcore2
 
-from streamcanary.transport.happy_eyeballs import connect_first, interleave
+from streamcanary.transport.happy_eyeballs import connect_first
+from streamcanary.transport.resolution import is_address, resolve
 
 TraceExtension: TypeAlias = Callable[[str, dict[str, Any]], Awaitable[None]]
 SocketOption: TypeAlias = Any  # of httpcore, which does not export the type
@@ -48,7 +46,7 @@ class ResolvingBackend(httpcore2.AsyncNetworkBackend):
 
         try:
             async with asyncio.timeout(timeout):
-                addresses = [host] if _is_address(host) else await _resolve(host, port)
+                addresses = [host] if is_address(host) else await _resolve(host, port)
                 return await connect(addresses[0]) if len(addresses) == 1 else await connect_first(addresses, connect)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout(str(error)) from error
@@ -69,27 +67,11 @@ class ResolvingBackend(httpcore2.AsyncNetworkBackend):
         await asyncio.sleep(seconds)
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
 async def _resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of ``host`` in the order in which they are tried."""
-    trace = current_trace.get() or _no_trace
-    await trace("dns.resolve_host.started", {"host": host, "port": port})
     try:
-        # As bytes, so that the name is not encoded again: an internationalized one has its ASCII form already.
-        found = await asyncio.get_running_loop().getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
+        return await resolve(host, port, current_trace.get() or _no_trace)
     except OSError as error:
-        await trace("dns.resolve_host.failed", {"exception": error})
         raise httpcore2.ConnectError(str(error)) from error
-    addresses = interleave([(family, str(address[0])) for family, _, _, _, address in found])
-    await trace("dns.resolve_host.complete", {"return_value": addresses})
-    return addresses
 
 
 async def _no_trace(name: str, info: dict[str, Any]) -> None:

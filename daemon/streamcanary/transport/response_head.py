@@ -29,6 +29,7 @@ _NEW_STREAM: Final = (".connect_tcp.complete", ".connect_unix_socket.complete", 
 _SENDING: Final = ("http11.send_request_headers.started", "http11.receive_response_headers.started")
 _HEAD_ENDED: Final = "http11.receive_response_headers.complete"
 _SENT: Final = ".send_request_body.complete"
+_BODY_SENT: Final = f"http11{_SENT}"
 
 EventObserver = Callable[[str, dict[str, Any]], None]
 """Takes the name and the details of an event of the transport."""
@@ -77,6 +78,15 @@ class HeadGuard:
         self.excess = ""
         self.sent_at: float | None = None
 
+    @classmethod
+    def of(cls, request: httpx2.Request) -> "HeadGuard":
+        """Return the guard of ``request``; a new one, unless the caller guards it."""
+        guard = getattr(request.extensions.get("trace"), "__self__", None)
+        if not isinstance(guard, cls):
+            guard = cls()
+            guard.guard_async(request)
+        return guard
+
     def guard(self, request: httpx2.Request) -> None:
         """Guard a request that is about to be sent by a synchronous transport."""
         self._trace = request.extensions.get("trace")
@@ -90,6 +100,19 @@ class HeadGuard:
     def release(self) -> None:
         """Forget ``on_stream``: the request has been answered, or has failed."""
         self._on_stream = None
+
+    def start_head(self) -> None:
+        """Handle that the request is sent, for a transport that passes what it reads then to :meth:`check`."""
+        self._responses, self._size, self._tail, self._is_final = 0, 0, b"\n", False
+        self._is_stream_known = False
+
+    def on_event(self, event: str, info: dict[str, Any]) -> Awaitable[None] | None:
+        """Handle an event of a transport that calls :meth:`check` itself; await what is returned, if anything."""
+        if event == _BODY_SENT:
+            self.sent_at = time.monotonic()
+        if self.observer is not None:
+            self.observer(event, info)
+        return None if self._trace is None else self._trace(event, info)
 
     def use_stream(self, stream: Any) -> None:
         """Handle that the request is about to be sent or answered on ``stream``."""
@@ -132,8 +155,7 @@ class HeadGuard:
     def _handle(self, event: str, info: dict[str, Any]) -> None:
         if event in _SENDING:
             if event == _SENDING[0]:  # after the CONNECT of a proxy, the request itself
-                self._responses, self._size, self._tail, self._is_final = 0, 0, b"\n", False
-                self._is_stream_known = False
+                self.start_head()
             _current_guard.set(self)
         elif event == _HEAD_ENDED or event.endswith(".failed"):
             _current_guard.set(None)
