@@ -14,6 +14,7 @@ from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.store.errors import StoreError
 from support.alerting.builders import CHAT
 from support.alerting.memory_alerts import MemoryAlertInputs, MemoryAlerts, MemoryAlertStore
+from support.alerting.service import wait_until
 
 
 class Replica:
@@ -45,6 +46,10 @@ class Replica:
         self.ownership = self.alerts.take_over(self.session, fence=fence)
         self.is_valid = True
         await self.alerting.gained([ALERTS])
+
+    async def wait_for_results(self) -> None:
+        """Wait until the results of all deliveries are committed."""
+        await wait_until(lambda: self.alerting.is_owner and not self.alerting.status.undelivered_count)
 
     async def release(self) -> None:
         """Hand over alerts."""

@@ -30,7 +30,10 @@ CLOSE: Literal["close"] = "close"
 CUT: Literal["cut"] = "cut"
 """Begin a response, and close the connection within the headers."""
 
-Behaviour = Reply | Literal["hang", "close", "cut"]
+SLOW: Literal["slow"] = "slow"
+"""Read the request, and accept it once the test allows it."""
+
+Behaviour = Reply | Literal["hang", "close", "cut", "slow"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class FakeReceiver:
     """``async with FakeReceiver() as receiver``: a server on a loopback port.
 
     ``script`` has the behaviours for the next requests, in order; when it is empty, :meth:`reply` decides. With ``ssl``
-    the server uses TLS.
+    the server uses TLS. ``finish_slow`` lets slow responses be sent.
     """
 
     def __init__(self, *script: Behaviour, always: Behaviour | None = None, ssl: ssl.SSLContext | None = None) -> None:
@@ -72,6 +75,7 @@ class FakeReceiver:
         self.always: Behaviour = always or Reply()
         self.deliveries: list[Delivery] = []
         self.accepted: list[Delivery] = []
+        self.finish_slow = asyncio.Event()
         self._arrived = asyncio.Condition()
         self._handlers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -136,6 +140,9 @@ class FakeReceiver:
             self.accepted.append(delivery)
         async with self._arrived:
             self._arrived.notify_all()
+        if behaviour == "slow":
+            await self.finish_slow.wait()
+            behaviour = Reply()
         if behaviour == "hang":
             await asyncio.Event().wait()
         if behaviour == "cut":
