@@ -10,6 +10,7 @@ import pytest
 from streamcanary.alerting.notify.delivery.http import open_http_client, post
 from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Retry
 from streamcanary.alerting.notify.delivery.send_permission import sending_while
+from streamcanary.alerting.notify.receivers import apprise
 from streamcanary.alerting.notify.receivers.apprise import Apprise
 from support.alerting.builders import a_message, alerts, webhook_config
 from support.alerting.messages import an_incident
@@ -79,9 +80,7 @@ async def test_check_of_the_lease_keeps_the_bound_of_informational_responses() -
 async def test_apprise_checks_the_lease_before_each_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """A delivery through Apprise stops before the first address for which the lease has expired."""
     sent: list[str] = []
-    monkeypatch.setattr(
-        "streamcanary.alerting.notify.receivers.apprise._notify", lambda url, *_: sent.append(url) or None
-    )
+    monkeypatch.setattr(apprise, "_notify", lambda url, *_: sent.append(url))
     urls = [f"json://user:password@127.0.0.1:{port}/" for port in (1, 2)]
     receiver = Apprise.model_validate({"type": "apprise", "urls": urls})
     answers = iter([True, False])

@@ -85,6 +85,7 @@ class MemoryAlertInputs:
 
     ``failure`` is raised while it is set. ``lost_answers`` is the number of the next commits that are performed and
     answered with an error. ``gate`` delays each commit until it is set; ``waiting_commits`` are those that it delays.
+    ``reads`` counts the reads of pending inputs.
     """
 
     def __init__(self, alerts: MemoryAlerts) -> None:
@@ -94,7 +95,7 @@ class MemoryAlertInputs:
         self.gate = asyncio.Event()
         self.gate.set()
         self.loads: list[frozenset[StateTable]] = []
-        self.commits = self.waiting_commits = 0
+        self.commits = self.waiting_commits = self.reads = 0
 
     async def add(self, kind: InputKind, value: bytes) -> int:
         """Add an input."""
@@ -103,6 +104,7 @@ class MemoryAlertInputs:
 
     async def pending(self, limit: int) -> list[PendingInput]:
         """Return the first inputs."""
+        self.reads += 1
         await self._travel()
         return sorted(self.alerts.inputs.values(), key=lambda one: one.id)[:limit]
 

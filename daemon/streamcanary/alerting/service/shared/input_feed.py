@@ -25,14 +25,20 @@ _RETRY_INTERVAL = 0.5  # seconds
 class InputFeed:
     """Reads the pending inputs, and gives them to ``evaluate`` in batches, each input once, in the order of ids.
 
-    ``evaluate`` returns when the batch is committed, and thereby deleted; only then the next one is read.
+    ``evaluate`` returns when the batch is committed, and thereby deleted; only then the next one is read. ``at_end`` is
+    called when there are no more.
     """
 
     def __init__(
-        self, inputs: AlertInputs, evaluate: Callable[[Sequence[PendingInput]], Awaitable[None]], clock: Clock
+        self,
+        inputs: AlertInputs,
+        evaluate: Callable[[Sequence[PendingInput]], Awaitable[None]],
+        at_end: Callable[[], None],
+        clock: Clock,
     ) -> None:
         self._inputs = inputs
         self._evaluate = evaluate
+        self._at_end = at_end
         self._clock = clock
         self._wake = asyncio.Event()
         self._read_to_end_at = -math.inf
@@ -80,6 +86,7 @@ class InputFeed:
             await self._evaluate(batch)
         if len(batch) < MAX_BATCH:
             self._read_to_end_at = started
+            self._at_end()
             return True
         return False
 

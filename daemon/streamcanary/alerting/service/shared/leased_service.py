@@ -76,7 +76,7 @@ class LeasedAlertingService(EngineLoop):
         self._input_delay = input_delay
         self._config_problem = config_problem
         self.is_published = False
-        self.feed = InputFeed(inputs, self._evaluate, clock)
+        self.feed = InputFeed(inputs, self._evaluate, self._queue.wake.set, clock)
 
     @property
     def store_error(self) -> StoreFailing | None:
