@@ -55,7 +55,7 @@ pictures-page: $(VENV)/.developed ## draw the status page in a scenario of an ou
 	@PYTHONPATH=tests $(BIN)/python -m support.browser.pictures docs/images/status-page
 
 fuzz: $(VENV)/.developed ## test properties of client, alerting and store with over 100,000 cases; ten minutes on two cores
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py tests/store/test_store_damaged_files.py
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py tests/store/sqlite/test_store_damaged_files.py
 
 lint: $(VENV)/.developed ## run every lint-* target below
 	@$(MAKE) --no-print-directory $(LINTS)

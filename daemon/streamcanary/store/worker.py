@@ -48,7 +48,8 @@ class JobResult(NamedTuple):
         if self.error is None:
             job.future.set_result(self.value)
         elif isinstance(self.error, database_errors):
-            failure = StoreFailing(f"the write failed: {self.error}")
+            reason = str(self.error).partition("\n")[0]  # PostgreSQL quotes the statement in further lines
+            failure = StoreFailing(f"the write failed: {reason}")
             failure.__cause__ = self.error
             job.fail(failure)
         else:

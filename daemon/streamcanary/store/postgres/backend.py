@@ -112,7 +112,7 @@ class PostgresBackend:
         return await self._read_worker.submit(fn)
 
     async def probe(self) -> bool:
-        """Write to the log of the server, which changes no table, and return :meth:`is_writable`."""
+        """Write to the log of the server, which changes no row, and return :meth:`is_writable`."""
         try:
             await self.write(_write_probe)
         except StoreFailing as error:
@@ -134,4 +134,5 @@ class PostgresBackend:
 
 
 def _write_probe(connection: Connection) -> None:
+    connection.execute("UPDATE schema_version SET version = version WHERE false")  # fails in a read-only database
     connection.execute("SELECT pg_logical_emit_message(true, 'streamcanary', '')")

@@ -24,6 +24,7 @@ _CONFIG_ERRORS: Final = (
     ("no pg_hba.conf entry", "allow the connection in pg_hba.conf of the server, or add sslmode=require to store.url"),
     ("permission denied for database", "GRANT CONNECT, CREATE ON DATABASE to the user of store.url"),
     ("does not support SSL, but SSL was required", "remove sslmode from store.url, or enable TLS on the server"),
+    (r"bad value for|invalid \S+ value|invalid port", "correct the options in store.url"),
     ("certificate verify failed|root certificate file", "correct sslmode and sslrootcert in store.url"),
 )
 _TEMPORARY_ERRORS: Final = (
@@ -38,10 +39,14 @@ _TEMPORARY_ERRORS: Final = (
     ("could not translate host name|resolve host", "correct the host in store.url, or its DNS record"),
     ("connection refused", "start the server, or correct host and port in store.url"),
 )
-_LOST_CONNECTION_CODES: Final = frozenset({
-    errors.ReadOnlySqlTransaction.sqlstate,  # the former primary after a failover: connect anew, to the new one
-    errors.IdleInTransactionSessionTimeout.sqlstate,
-})  # fmt: skip
+_SERVER_CODES: Final = (  # classes, and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
+    "25006",  # read-only transaction
+    "08",  # connection
+    "53",  # insufficient resources: disk full, out of memory
+    "57",  # operator intervention, timeouts
+    "58",  # system error
+    "XX",  # internal error, corruption
+)
 
 
 def check_server_version(version: int, location: str) -> None:
@@ -69,7 +74,7 @@ def opening_error(error: psycopg.Error, location: str, schema: str) -> StoreFail
     return failing("opened", error, location)
 
 
-def failing(action: str, error: BaseException, location: str) -> StoreFailing:
+def failing(action: str, error: BaseException | None, location: str) -> StoreFailing:
     """Return the error for the callers whose call the database could not handle; ``action`` is a participle."""
     message = one_line(error)
     hints = [hint for pattern, hint in _TEMPORARY_ERRORS if re.search(pattern, message, re.IGNORECASE)]
@@ -78,13 +83,16 @@ def failing(action: str, error: BaseException, location: str) -> StoreFailing:
     return failure
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | None) -> str:
     """Return the message of an error in one line, without what the server says about the statement."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     message = " ".join((primary or str(error) or type(error).__name__).split())
     return scrub(message, limit=_MAX_MESSAGE_LENGTH)
 
 
-def needs_new_connection(error: BaseException) -> bool:
-    """Return whether the connection must be replaced, although it seems to work."""
-    return isinstance(error, psycopg.Error) and error.sqlstate in _LOST_CONNECTION_CODES
+def is_server_error(error: BaseException | None) -> bool:
+    """Return whether the server fails, and not the statement. The next connection may be to another server.
+
+    After a failover, the former primary is read-only.
+    """
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_SERVER_CODES)

@@ -10,11 +10,11 @@ from psycopg.pq import TransactionStatus
 from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.store.errors import StoreError, StoreUnwritable
 from streamcanary.store.postgres.connection import WatchedConnection
-from streamcanary.store.postgres.errors import needs_new_connection, opening_error
+from streamcanary.store.postgres.errors import is_server_error, opening_error
 from streamcanary.store.postgres.server import Server
 
 READ: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
-WRITE: Final = "ISOLATION LEVEL READ COMMITTED READ WRITE"  # each statement sees what was committed before it
+WRITE: Final = "ISOLATION LEVEL READ COMMITTED"  # each statement sees what was committed before it
 
 _MAX_IDLE: Final = 5_000  # milliseconds: a frozen process must not keep its locks until its connection breaks
 _LOCK_TIMEOUT: Final = 5_000  # milliseconds
@@ -101,7 +101,7 @@ class Transactions:
             if connection.info.transaction_status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
                 connection.execute("ROLLBACK")
         is_idle = connection.info.transaction_status == TransactionStatus.IDLE
-        if not is_idle or (error is not None and needs_new_connection(error)):
+        if not is_idle or is_server_error(error):
             self.disconnect()
 
     def disconnect(self) -> None:

@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from streamcanary.store.connection import Connection
 from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
 from streamcanary.store.postgres.connection import PostgresConnection, WatchedConnection
-from streamcanary.store.postgres.errors import failing
+from streamcanary.store.postgres.errors import failing, is_server_error
 from streamcanary.store.postgres.migrations import lock_key, open_schema
 from streamcanary.store.postgres.server import Server
 from streamcanary.store.postgres.transactions import WRITE, Transactions
@@ -67,9 +67,12 @@ class Writer:
             else:
                 self._fail_jobs(jobs, error)
             return
-        self.is_writable = True
+        failures = [result.error for result in results if is_server_error(result.error)]
+        self.is_writable = not failures
+        if failures:
+            self._transactions.disconnect()
         for job, result in zip(jobs, results, strict=True):
-            result.deliver(job, (psycopg.Error, OSError))
+            self._deliver(result, job)
         self._prune_if_due()
 
     def close(self) -> None:
@@ -115,6 +118,12 @@ class Writer:
         if self._store_id != store_id:
             _log.info("store opened", extra={"store": self._server.location})
         self._store_id = store_id
+
+    def _deliver(self, result: JobResult, job: Job[Any]) -> None:
+        if is_server_error(result.error):
+            job.fail(failing("written", result.error, self._server.location))
+        else:
+            result.deliver(job, (psycopg.Error, OSError))
 
     def _fail_jobs(self, jobs: Sequence[Job[Any]], error: Exception) -> None:
         self.is_writable = isinstance(error, _TransactionEnded)

@@ -1,4 +1,4 @@
-"""Reading recorded runs while a daemon writes them."""
+"""Reading a file of the store that is damaged, locked, or no store."""
 
 import sqlite3
 import subprocess
@@ -8,15 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.status.alert_history import PastIncident, past_incident_id
 from streamcanary.store import recorded_runs
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.errors import RunsUnreadable
 from streamcanary.store.history import UnreadableRun
 from streamcanary.store.recorded_runs import read_alert_history, read_runs
-from support.store.builders import NOON, make_outcome, open_store
+from support.store.builders import make_outcome, open_store
 
 
 async def a_store(path: Path, count: int) -> Path:
@@ -37,25 +35,6 @@ def put(path: Path, *values: object) -> None:
         )
     connection.commit()
     connection.close()
-
-
-async def test_runs_are_read_in_the_order_of_their_ends(tmp_path: Path, monkeypatch) -> None:
-    """The reader yields all runs, a few rows per transaction."""
-    monkeypatch.setattr(recorded_runs, "_ROWS_PER_QUERY", 3)
-    path = await a_store(tmp_path / "a.db", 10)
-    assert [make_outcome(number) for number in range(10)] == list(read_runs(StoreConfig(path=path)))
-
-
-async def test_runs_are_read_while_a_daemon_has_the_store_open(tmp_path: Path, monkeypatch) -> None:
-    """The reader omits runs that the daemon writes after the start of the reading."""
-    monkeypatch.setattr(recorded_runs, "_ROWS_PER_QUERY", 2)
-    store = open_store(tmp_path / "a.db")
-    await store.commit([], [make_outcome(number) for number in range(5)])
-    runs = read_runs(StoreConfig(path=tmp_path / "a.db"))
-    first = next(runs)
-    await store.commit([], [make_outcome(5)])
-    assert [f"run-{number}" for number in range(5)] == [run.run_id for run in (first, *runs)]
-    await store.close()
 
 
 async def test_a_row_that_is_not_a_run_is_reported_and_skipped(tmp_path: Path) -> None:
@@ -120,21 +99,6 @@ async def test_a_locked_store_is_reported(tmp_path: Path, monkeypatch) -> None:
         assert "held\n" == holder.stdout.readline()
         with pytest.raises(RunsUnreadable, match="is locked by another program"):
             list(read_runs(StoreConfig(path=path)))
-
-
-async def test_alerts_are_read_without_damaged_rows(tmp_path: Path) -> None:
-    """The reader returns the alerts that fired or resolved since a time; a row that is not an alert is left out."""
-    store = open_store(tmp_path / "a.db")
-    old, first, second = (
-        PastIncident(
-            id=past_incident_id("k", at), key="k", rule="R", subject="chat", opened=at, since=at, resolved=at + 9
-        )
-        for at in (NOON - 900, NOON - 500, NOON - 100)
-    )
-    rows = {one.id: msgspec.json.encode(one) for one in (old, first, second)} | {"bad": b"{", "other": b"[]"}
-    await store.commit([RowChange("alert_history", key, value) for key, value in rows.items()], [])
-    await store.close()
-    assert [second, first] == read_alert_history(StoreConfig(path=tmp_path / "a.db"), NOON - 495)
 
 
 def test_alerts_of_a_missing_store_are_an_error(tmp_path: Path) -> None:

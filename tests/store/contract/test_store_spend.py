@@ -1,21 +1,19 @@
 """The spend of canaries by day in the store."""
 
-from pathlib import Path
-
 from streamcanary.model.spend import Spend
 from streamcanary.store.database import Store
 from streamcanary.store.spend import MAX_DAYS
-from support.store.builders import open_store
+from support.store.databases import Database
 
 SPEND = Spend(input_tokens=7, output_tokens=5, input_usd=0.25, output_usd=0.125, requests=2)
 
 
-async def test_spend_survives_a_restart(path: Path) -> None:
+async def test_spend_survives_a_restart(database: Database) -> None:
     """A reopened store returns the saved spend unchanged."""
-    store = open_store(path)
+    store = database.open()
     await store.save_spend({"2026-02-02": SPEND})
     await store.close()
-    store = open_store(path)
+    store = database.open()
     assert {"2026-02-02": SPEND} == await store.load_spend()
     await store.close()
 

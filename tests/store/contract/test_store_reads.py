@@ -1,23 +1,20 @@
 import asyncio
-import sqlite3
 import threading
-from pathlib import Path
 
 import pytest
 
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store import alert_rows
+from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
 from support.alerting.builders import good
-from support.store.builders import open_store
-
-ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+from support.store.databases import Database
 
 
-async def test_a_read_cannot_write(store: Store) -> None:
-    """A write through the read-only connection raises StoreFailing."""
-    with pytest.raises(StoreFailing, match="cannot be read: attempt to write a readonly database"):
+async def test_a_read_cannot_write(store: Store, database: Database) -> None:
+    """A write in a read raises StoreFailing."""
+    with pytest.raises(StoreFailing, match=f"cannot be read: {database.read_only}"):
         await store.read(lambda connection: alert_rows.save_rows(connection, [RowChange("notifications", "a", b"1")]))
     assert (await store.load_rows())["notifications"] == {}
 
@@ -26,7 +23,7 @@ async def test_a_read_sees_one_consistent_snapshot(store: Store) -> None:
     """A commit during a read is visible to the next read only, and neither waits for the other."""
     begun, written = threading.Event(), threading.Event()
 
-    def twice(connection: sqlite3.Connection) -> list[int]:
+    def twice(connection: Connection) -> list[int]:
         first = connection.execute("SELECT count(*) FROM notifications").fetchone()[0]
         begun.set()
         assert written.wait(10)
@@ -47,20 +44,20 @@ async def test_an_error_of_the_function_reaches_the_caller(store: Store) -> None
     assert (await store.load_rows())["notifications"] == {}
 
 
-async def test_an_error_of_sqlite_raises_store_failing(store: Store) -> None:
-    """Every SQLite error is raised as StoreFailing."""
-    with pytest.raises(StoreFailing, match="cannot be read: no such table: nowhere"):
+async def test_an_error_of_the_database_raises_store_failing(store: Store, database: Database) -> None:
+    """Every error of a statement is raised as StoreFailing."""
+    with pytest.raises(StoreFailing, match=f"cannot be read: {database.missing_table}"):
         await store.read(lambda connection: connection.execute("SELECT * FROM nowhere"))
     assert (await store.load_rows())["notifications"] == {}
 
 
-async def test_a_read_of_a_cancelled_caller_is_aborted(store: Store) -> None:
+async def test_a_read_of_a_cancelled_caller_is_aborted(store: Store, database: Database) -> None:
     """A cancelled read does not delay the next one."""
     begun = threading.Event()
 
-    def endless(connection: sqlite3.Connection) -> None:
+    def endless(connection: Connection) -> None:
         begun.set()
-        connection.execute(ENDLESS).fetchone()
+        connection.execute(database.endless_query).fetchone()
 
     reading = asyncio.create_task(store.read(endless))
     await asyncio.to_thread(begun.wait, 10)
@@ -70,22 +67,22 @@ async def test_a_read_of_a_cancelled_caller_is_aborted(store: Store) -> None:
     assert (await store.load_rows())["notifications"] == {}
 
 
-async def test_a_read_is_aborted_after_the_timeout(path: Path) -> None:
+async def test_a_read_is_aborted_after_the_timeout(database: Database) -> None:
     """A read that exceeds the timeout raises StoreFailing."""
-    store = open_store(path, timeout=0.3)
-    with pytest.raises(StoreFailing, match=r"^the disk did not respond within 0\.3 s$"):
-        await store.read(lambda connection: connection.execute(ENDLESS).fetchone())
+    store = database.open(timeout=0.3)
+    with pytest.raises(StoreFailing, match=rf"^{database.medium} did not respond within 0\.3 s$"):
+        await store.read(lambda connection: connection.execute(database.endless_query).fetchone())
     await store.close()
 
 
-async def test_a_store_closes_during_a_running_read(path: Path) -> None:
+async def test_a_store_closes_during_a_running_read(database: Database) -> None:
     """Closing the store does not wait for a running read."""
-    store = open_store(path)
+    store = database.open()
     begun = threading.Event()
 
-    def endless(connection: sqlite3.Connection) -> None:
+    def endless(connection: Connection) -> None:
         begun.set()
-        connection.execute(ENDLESS).fetchone()
+        connection.execute(database.endless_query).fetchone()
 
     reading = asyncio.create_task(store.read(endless))
     await asyncio.to_thread(begun.wait, 10)
@@ -93,12 +90,12 @@ async def test_a_store_closes_during_a_running_read(path: Path) -> None:
     await asyncio.sleep(0)
     reading.cancel()
     await closing
-    await open_store(path).close()
+    await database.open().close()
 
 
-async def test_runs_are_read_in_parts_in_the_order_of_their_ends(path: Path) -> None:
+async def test_runs_are_read_in_parts_in_the_order_of_their_ends(database: Database) -> None:
     """Each part begins after the last row of the one before, and the last part has no row."""
-    store = open_store(path)
+    store = database.open()
     await store.commit((), [good(number) for number in range(7)])
     last: int | None = await store.row_before_last(5)
     parts = []

@@ -1,10 +1,6 @@
 """The rollups of runs in the store: their counts and distributions by hour and by quarter of a day."""
 
 import math
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from random import Random
 
 import msgspec
@@ -15,26 +11,15 @@ from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpee
 from streamcanary.model.statistics.quantile_sketch import quantile
 from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts
 from streamcanary.store import history, rollups
-from streamcanary.store.config import StoreConfig
+from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
-from streamcanary.store.errors import RunsUnreadable
 from streamcanary.store.recorded_runs import read_recorded_rollups, sum_recorded_counts
-from streamcanary.store.sqlite.migrations import migrate
 from support.store.builders import NOON, FrozenClock, make_outcome
+from support.store.databases import Database
 
 DAY = 24 * HOUR
 MIDNIGHT = int(NOON // DAY) * DAY
 FAULT = make_fault(FaultKind.OVERLOADED, Phase.HEADERS, "busy", status=503)
-
-
-@pytest.fixture
-def connection() -> Iterator[sqlite3.Connection]:
-    """Provide a migrated database in memory."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    connection.text_factory = lambda text: text.decode("utf-8", "replace")  # as in a store
-    migrate(connection)
-    yield connection
-    connection.close()
 
 
 def run(number: int, at: float, kind: OutcomeKind = OutcomeKind.OK, **changes: object) -> Outcome:
@@ -44,13 +29,13 @@ def run(number: int, at: float, kind: OutcomeKind = OutcomeKind.OK, **changes: o
     return make_outcome(number, **values)
 
 
-def only(connection: sqlite3.Connection) -> Rollup:
+def only(connection: Connection) -> Rollup:
     """Return the only rollup."""
     (rollup,) = rollups.read_rollups(connection, 0)
     return rollup
 
 
-def test_each_outcome_is_counted_in_its_hour(connection: sqlite3.Connection) -> None:
+def test_each_outcome_is_counted_in_its_hour(connection: Connection) -> None:
     """The first second of an hour begins a rollup of its own."""
     runs = [run(number, 7_190 + number, kind) for number, kind in enumerate(OutcomeKind)]
     rollups.add_runs(connection, [*runs, run(10, 7_200), run(11, 10_799.9)])
@@ -60,7 +45,7 @@ def test_each_outcome_is_counted_in_its_hour(connection: sqlite3.Connection) -> 
     )
 
 
-def test_a_first_attempt_that_failed_is_counted_after_a_successful_retry(connection: sqlite3.Connection) -> None:
+def test_a_first_attempt_that_failed_is_counted_after_a_successful_retry(connection: Connection) -> None:
     """Its fault is counted by kind; one of the daemon itself counts by kind only."""
     delayed = make_fault(FaultKind.CLIENT_DELAYED, Phase.HEADERS, "late")
     for number, fault in enumerate((FAULT, delayed, None)):
@@ -72,7 +57,7 @@ def test_a_first_attempt_that_failed_is_counted_after_a_successful_retry(connect
     assert {} == found.details.failures
 
 
-def test_attempts_tokens_and_cost_are_summed_up(connection: sqlite3.Connection) -> None:
+def test_attempts_tokens_and_cost_are_summed_up(connection: Connection) -> None:
     """Runs without usage or a price add nothing."""
     attempts = (Attempt(number=1, route="m", started=0, duration=1),) * 2
     usage = Usage(input_tokens=3, output_tokens=5)
@@ -81,7 +66,7 @@ def test_attempts_tokens_and_cost_are_summed_up(connection: sqlite3.Connection) 
     assert (2, 3, 5, 0.75) == (details.attempts, details.input_tokens, details.output_tokens, details.cost)
 
 
-def test_an_absurd_cost_does_not_lose_the_hour(connection: sqlite3.Connection) -> None:
+def test_an_absurd_cost_does_not_lose_the_hour(connection: Connection) -> None:
     """A cost that no provider asks for is bounded, so that the details stay readable."""
     rollups.add_runs(connection, [run(1, 0, time_to_first_token=0.5)])
     for number, cost in enumerate((3e15, 8e15, math.inf, math.nan, -1.0), 2):
@@ -90,7 +75,7 @@ def test_an_absurd_cost_does_not_lose_the_hour(connection: sqlite3.Connection) -
     assert (1e15, 1) == (details.cost, sum(details.first_token.values()))
 
 
-def test_values_of_answers_are_kept_as_distributions(connection: sqlite3.Connection) -> None:
+def test_values_of_answers_are_kept_as_distributions(connection: Connection) -> None:
     """Quantiles are within 2 %; a speed is in seconds for each token; values that the daemon distorted are left out."""
     speed = OutputSpeed(tokens_per_second=50.0, seconds=1.0)
     runs = [run(n, n, time_to_first_token=0.5, max_gap=0.0, output_speed=speed, duration=2.0) for n in range(9)]
@@ -103,7 +88,7 @@ def test_values_of_answers_are_kept_as_distributions(connection: sqlite3.Connect
         assert 9 == sum(details.sketch(name).values())
 
 
-def test_failures_after_failures_are_counted_across_hours_and_batches(connection: sqlite3.Connection) -> None:
+def test_failures_after_failures_are_counted_across_hours_and_batches(connection: Connection) -> None:
     """A skipped run is no sample; a good run ends the failures."""
     kinds = {"x": OutcomeKind.FAILED, ".": OutcomeKind.OK, "-": OutcomeKind.SKIPPED}
     for number, letter in enumerate("xx.x-x|xx.|.x"):
@@ -113,7 +98,7 @@ def test_failures_after_failures_are_counted_across_hours_and_batches(connection
     assert [2, 2, 0] == repeats
 
 
-def test_hours_become_quarters_of_a_day_after_two_days(connection: sqlite3.Connection) -> None:
+def test_hours_become_quarters_of_a_day_after_two_days(connection: Connection) -> None:
     """The counts and distributions of the quarter are those of its hours; a late run is added to the quarter."""
     for hour in range(12):
         rollups.add_runs(connection, [run(hour, hour * HOUR, time_to_first_token=1.0 + hour)])
@@ -128,7 +113,7 @@ def test_hours_become_quarters_of_a_day_after_two_days(connection: sqlite3.Conne
     assert [HOUR] * 6 == [rollup.length for rollup in others]
 
 
-def test_quarters_are_kept_for_35_days(connection: sqlite3.Connection) -> None:
+def test_quarters_are_kept_for_35_days(connection: Connection) -> None:
     """They are deleted with their details."""
     rollups.add_runs(connection, [run(1, 0)])
     assert 1 == rollups.prune_rollups(connection, MIDNIGHT + 35 * DAY)
@@ -137,7 +122,7 @@ def test_quarters_are_kept_for_35_days(connection: sqlite3.Connection) -> None:
     assert (0,) == connection.execute("SELECT count(*) FROM rollup_details").fetchone()
 
 
-def test_the_number_of_rollups_is_bounded(connection: sqlite3.Connection) -> None:
+def test_the_number_of_rollups_is_bounded(connection: Connection) -> None:
     """Rollups in the future do not age, so the earliest are deleted."""
     rollups.add_runs(connection, [run(number, 10 * DAY + number * HOUR) for number in range(5)])
     assert 3 == rollups.prune_rollups(connection, MIDNIGHT, limit=2)
@@ -146,7 +131,7 @@ def test_the_number_of_rollups_is_bounded(connection: sqlite3.Connection) -> Non
     ]
 
 
-def test_each_pruning_changes_a_bounded_number(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_pruning_changes_a_bounded_number(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many hours are merged in several calls, so that queued writes do not wait long."""
     monkeypatch.setattr(rollups, "MAX_PRUNED_PER_CALL", 2)
     rollups.add_runs(connection, [run(number, number * HOUR) for number in range(5)])
@@ -155,7 +140,7 @@ def test_each_pruning_changes_a_bounded_number(connection: sqlite3.Connection, m
     assert RunCounts(ok=5) == only(connection).counts
 
 
-def test_counts_since_several_times(connection: sqlite3.Connection) -> None:
+def test_counts_since_several_times(connection: Connection) -> None:
     """The counts are in the order of the times; a period that began before a time is not counted since then."""
     rollups.add_runs(connection, [run(number, number * HOUR) for number in range(5)])
     rollups.add_runs(connection, [run(9, 0, OutcomeKind.FAILED, canary="other")])
@@ -167,7 +152,7 @@ def test_counts_since_several_times(connection: sqlite3.Connection) -> None:
     } == rollups.sum_counts(connection, starts)
 
 
-def test_a_renamed_canary_has_the_rollups_of_its_former_name(connection: sqlite3.Connection) -> None:
+def test_a_renamed_canary_has_the_rollups_of_its_former_name(connection: Connection) -> None:
     """Two names may be those of one canary; canaries that are not named are left out."""
     for number, name in enumerate(("old", "new", "other")):
         rollups.add_runs(connection, [run(number, 0, canary=name)])
@@ -177,53 +162,7 @@ def test_a_renamed_canary_has_the_rollups_of_its_former_name(connection: sqlite3
     assert ["new", "new"] == [rollup.canary for rollup in rollups.read_rollups(connection, 0, names)]
 
 
-DAMAGE = ("NULL", "'text'", "-1", "x'ff'", "9223372036854775807", "1e300")
-
-
-@pytest.mark.parametrize("value", DAMAGE)
-@pytest.mark.parametrize("column", ["ok", "failed", "length"])
-def test_a_damaged_count_costs_at_most_its_row(connection: sqlite3.Connection, column: str, value: str) -> None:
-    """Reading, adding a run and pruning go on, and the other rows are read."""
-    rollups.add_runs(connection, [run(1, 0), run(2, HOUR), run(3, 2 * HOUR)])
-    if column == "length" and value == "NULL":
-        value = "7"  # part of the key: SQLite itself rejects NULL
-    connection.execute(f"UPDATE rollups SET {column} = {value} WHERE started <= {MIDNIGHT + HOUR}")  # noqa: S608
-    rollups.add_runs(connection, [run(4, 0), run(5, 2 * HOUR)])
-    assert RunCounts(ok=2) == next(
-        counts for _, started, _, counts in rollups.read_counts(connection, 0) if started == MIDNIGHT + 2 * HOUR
-    )
-    assert 1 <= rollups.sum_counts(connection, [0.0])["chat"][0].ok <= 6
-    rollups.prune_rollups(connection, MIDNIGHT + 4 * DAY)
-    rollups.prune_rollups(connection, MIDNIGHT + 40 * DAY)
-
-
-@pytest.mark.parametrize(
-    "value", ["NULL", "7", "'text'", "x''", "x'c1'", "zeroblob(70000)", "x'81'", "x'9f8181'", "x'918102ff'"]
-)
-def test_damaged_details_cost_their_row(connection: sqlite3.Connection, value: str) -> None:
-    """The next run begins new ones, and other rows are read."""
-    rollups.add_runs(connection, [run(1, 0, time_to_first_token=1.0), run(2, HOUR)])
-    connection.execute(f"UPDATE rollup_details SET value = {value} WHERE started = {MIDNIGHT}")  # noqa: S608
-    assert [MIDNIGHT + HOUR] == [rollup.started for rollup in rollups.read_rollups(connection, 0)]
-    rollups.add_runs(connection, [run(3, 0, time_to_first_token=2.0)])
-    first, _ = rollups.read_rollups(connection, 0)
-    assert 1 == sum(first.details.first_token.values())
-    assert 2 == first.counts.ok
-    connection.execute(f"UPDATE rollup_details SET value = {value}")  # noqa: S608
-    assert 2 == rollups.prune_rollups(connection, MIDNIGHT + 4 * DAY)
-
-
-@pytest.mark.parametrize("name", ["x'ff'", "CAST(x'ff' AS TEXT)", "7", "''"])
-def test_a_damaged_name_costs_its_rows(connection: sqlite3.Connection, name: str) -> None:
-    """Reading all canaries ends, and finds the others."""
-    rollups.add_runs(connection, [run(1, 0), run(2, 0, canary="other"), run(3, 0, canary="zebra")])
-    connection.execute(f"UPDATE rollups SET canary = {name} WHERE canary = 'other'")  # noqa: S608
-    found = {canary for canary, *_ in rollups.read_counts(connection, 0)}
-    assert {"chat", "zebra"} <= found
-    rollups.prune_rollups(connection, MIDNIGHT + 4 * DAY)
-
-
-def test_a_later_version_may_append_fields(connection: sqlite3.Connection) -> None:
+def test_a_later_version_may_append_fields(connection: Connection) -> None:
     """Details with more fields than this version knows are read."""
     rollups.add_runs(connection, [run(1, 0, cost=1.0)])
     (value,) = connection.execute("SELECT value FROM rollup_details").fetchone()
@@ -250,32 +189,16 @@ async def test_the_writer_merges_hours_every_ten_minutes(store: Store, clock: Fr
     assert [QUARTER_DAY, HOUR] == [each.length for each in await store.read_rollups(0, {"chat": "chat"})]
 
 
-async def test_rollups_are_read_while_a_daemon_has_the_store_open(store: Store, path: Path) -> None:
-    """Another process reads them from the file, by the names of its configuration."""
+async def test_rollups_are_read_while_a_daemon_has_the_store_open(store: Store, database: Database) -> None:
+    """Another process reads them from the database, by the names of its configuration."""
     await store.commit([], [make_outcome(1), make_outcome(2, canary="other")])
-    assert {"new": (RunCounts(ok=1),)} == sum_recorded_counts(StoreConfig(path=path), [0.0], {"chat": "new"})
-    (rollup,) = read_recorded_rollups(StoreConfig(path=path), 0, {"chat": "new"})
+    assert {"new": (RunCounts(ok=1),)} == sum_recorded_counts(database.config(), [0.0], {"chat": "new"})
+    (rollup,) = read_recorded_rollups(database.config(), 0, {"chat": "new"})
     assert ("new", RunCounts(ok=1)) == (rollup.canary, rollup.counts)
 
 
-async def test_a_store_of_an_older_daemon_has_no_rollups(path: Path) -> None:
-    """Reading them is no error."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        migrate(connection, 5)
-    assert ({}, []) == (
-        sum_recorded_counts(StoreConfig(path=path), [0.0]),
-        read_recorded_rollups(StoreConfig(path=path), 0, {"chat": "chat"}),
-    )
-
-
-async def test_rollups_of_a_missing_store_are_an_error(path: Path) -> None:
-    """The error says what to give instead."""
-    with pytest.raises(RunsUnreadable, match="there is no database"):
-        sum_recorded_counts(StoreConfig(path=path), [0.0])
-
-
 @pytest.mark.parametrize("seed", range(5))
-def test_each_run_is_counted_once_whatever_happens(connection: sqlite3.Connection, seed: int) -> None:
+def test_each_run_is_counted_once_whatever_happens(connection: Connection, seed: int) -> None:
     """Transactions fail and are made again, runs are recorded twice and late, the clock steps, hours are merged."""
     random = Random(seed)  # noqa: S311 - a simulation
     now, recorded = float(MIDNIGHT), dict[str, Outcome]()
