@@ -203,9 +203,7 @@ async def test_a_database_that_becomes_read_only(store: Store) -> None:
     await store.write(
         lambda connection: connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY") and None
     )
-    with pytest.raises(
-        StoreFailing, match="cannot execute INSERT in a read-only transaction; it is a standby"
-    ):
+    with pytest.raises(StoreFailing, match="cannot execute INSERT in a read-only transaction; it is a standby"):
         await store.commit(ROWS, [])
     assert store.is_writable() is False
     await store.commit(ROWS, [])

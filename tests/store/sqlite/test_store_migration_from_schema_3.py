@@ -19,7 +19,7 @@ from streamcanary.store.errors import StoreUnwritable
 from streamcanary.store.sqlite.migrations import migrate, stored_version
 from support.store.builders import open_store
 
-SCHEMA_3 = Path(__file__).parent.parent / "fixtures" / "store" / "schema-3.db"
+SCHEMA_3 = Path(__file__).parents[2] / "fixtures" / "store" / "schema-3.db"
 
 
 @pytest.fixture

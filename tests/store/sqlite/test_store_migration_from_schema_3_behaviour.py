@@ -17,7 +17,7 @@ from streamcanary.settings import load
 from streamcanary.store import alert_rows
 from streamcanary.store.sqlite.migrations import migrate
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "store"
+FIXTURES = Path(__file__).parents[2] / "fixtures" / "store"
 
 
 @pytest.fixture
