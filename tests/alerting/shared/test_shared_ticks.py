@@ -19,9 +19,8 @@ async def tick(replica: Replica, clock: ManualClock, seconds: float) -> None:
     """Advance the clock in steps that are shorter than a gap, with a tick after each, if one may be made."""
     for _ in range(round(seconds / 5)):
         clock.advance(5)
-        before = replica.inputs.reads
         replica.alerting.wake()
-        await wait_until(lambda before=before: replica.inputs.reads >= before + 2)
+        await replica.inputs.wait_for_reads(2)
 
 
 def rules(replica: Replica) -> list[str]:

@@ -136,6 +136,12 @@ class MemoryAlertInputs:
             self.lost_answers -= 1
             raise StoreFailing("the connection was closed before the answer")
 
+    async def wait_for_reads(self, count: int) -> None:
+        """Wait until pending inputs were read ``count`` times more."""
+        before = self.reads
+        while self.reads < before + count:
+            await asyncio.sleep(0.002)
+
     async def _travel(self) -> None:
         await asyncio.sleep(0)
         if self.failure is not None:

@@ -51,13 +51,17 @@ class AlertingWorld(RuleBasedStateMachine):
         super().__init__()
         self.variants = {"fleet": "all", "rules": "both", "receivers": "all", "routes": "to all", "groups": "by alert"}
         self.variants["windows"] = "never"
-        self.harness = EngineHarness(self.config, *self.fleet)
+        self.harness = self.create_harness()
         self.harness.step(Started())
         self.receiver_models = {name: ReceiverModel() for name in WEBHOOK_NAMES}
         self.in_flight: dict[str, Notification] = {}
         self.elapsed = 0.0
         self.firing_unmuted_since: dict[tuple[str, float], float] = {}
         self.run_number = 0
+
+    def create_harness(self) -> EngineHarness:
+        """Return the engine with its stored rows."""
+        return EngineHarness(self.config, *self.fleet)
 
     @property
     def fleet(self) -> tuple[Canary, ...]:
