@@ -2,9 +2,12 @@
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from streamcanary.alerting.service.heartbeat import HeartbeatTask
 from streamcanary.alerting.service.service import AlertingService
+from streamcanary.alerting.service.shared.shared_alerting import SharedAlerting
+from streamcanary.canary.owned_canaries import OwnedCanaries
 from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
 from streamcanary.canary.run_slots import run_limits
 from streamcanary.canary.runners import CanaryRunners
@@ -15,6 +18,9 @@ from streamcanary.settings import Settings
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.transport.file_descriptors import limit_warning, raise_limit
 from streamcanary.web.authorization import Authorizer
+
+if TYPE_CHECKING:
+    from streamcanary.app.replication import Replication
 
 _log = logging.getLogger(__name__)
 
@@ -29,13 +35,15 @@ class ReloadableParts:
         telemetry: Telemetry,
         spend_guard: SpendGuard,
         runners: CanaryRunners,
-        alerting: AlertingService,
+        alerting: AlertingService | SharedAlerting,
         diagnostics: FailureDiagnostics,
         statuses: CanaryStatuses,
-        scheduler: Scheduler,
+        scheduler: Scheduler | OwnedCanaries,
         authorizer: Authorizer,
         heartbeat: HeartbeatTask,
         on_reload: Callable[[Settings], None] | None,
+        show_series: Callable[[], None],
+        replication: "Replication | None" = None,
     ) -> None:
         self._current = self._prepared = settings
         self._telemetry = telemetry
@@ -48,6 +56,8 @@ class ReloadableParts:
         self._authorizer = authorizer
         self._heartbeat = heartbeat
         self._on_reload = on_reload
+        self._show_series = show_series
+        self._replication = replication
 
     def prepare(self, settings: Settings) -> None:
         """Do all that can fail, without effect."""
@@ -62,6 +72,8 @@ class ReloadableParts:
             starts_at_phase=settings.replicas > 1,
         )
         self._alerting.prepare(settings.alerts, settings.member_instance, [runner.canary for runner in runners])
+        if self._replication is not None:
+            self._replication.prepare(settings, [runner.canary for runner in runners])
         if settings.telemetry != self._current.telemetry:
             self._telemetry.prepare(settings.telemetry)
         self._prepared = settings
@@ -82,7 +94,9 @@ class ReloadableParts:
         self._scheduler.apply()
         self._authorizer.configure(settings.web)
         self._heartbeat.configure(settings.heartbeat)
-        self._telemetry.show_canaries(self._runners.canaries)
+        if self._replication is not None:
+            self._replication.apply()
+        self._show_series()
         check_file_descriptors(settings)
 
 

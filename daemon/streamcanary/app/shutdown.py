@@ -17,6 +17,7 @@ RUNS_DRAIN_TIMEOUT: Final = 2.5
 ALERTING_DRAIN_TIMEOUT: Final = 1.2
 STORE_CLOSE_TIMEOUT: Final = 0.8
 WEB_STOP_TIMEOUT: Final = 1.2
+HAND_OVER_TIMEOUT: Final = 5.5  # of replicas: runs end, they are recorded, and the leases are free
 _SHUTDOWN_TIMEOUT = 8.0
 _STOP_TIMEOUT = 0.4  # of each other component
 _MIN_EXPORT_TIMEOUT = 0.5

@@ -32,6 +32,7 @@ RELOADABLE_KEYS: Final = (
     ("telemetry", "otlp", "protocol"),
     ("telemetry", "otlp", "timeout"),
     ("telemetry", "conventions"),
+    ("store", "generation"),
 )
 """What of that it can: the exporters are replaced, and the providers stay."""
 

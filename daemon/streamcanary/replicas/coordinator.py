@@ -46,7 +46,8 @@ class Coordinator:
 
     ``name`` and ``address`` are those that others see; ``generation`` and ``config`` (a digest) tell which
     configuration is the current one. ``user_timeout`` is how long the users may take to begin or to finish their work.
-    ``on_session`` is called with the number of each new session, before it owns anything; it must not block.
+    ``on_session`` is called with the number of each new session, before it owns anything, ``on_membership`` with who is
+    alive and who owns what, when that changes; neither may block.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Coordinator:
         self._random = random or Random()  # noqa: S311 - spreads renewals, keeps no secret
         self._users = LeaseUsers(user_timeout)
         self.on_session: Callable[[int], None] = lambda session: None
+        self.on_membership: Callable[[Membership], None] = lambda membership: None
         self._held: HeldLeases | None = None
         self._former_session: int | None = None  # lost, but perhaps not yet ended in the database
         self._membership = Membership()
@@ -154,11 +156,15 @@ class Coordinator:
     async def __aexit__(self, *exc: object) -> None:
         await self.hand_over()
 
-    async def hand_over(self) -> None:
-        """Let all users finish, and leave: successors take over within a second or two. Takes a limited time."""
+    async def hand_over(self, user_timeout: float | None = None) -> None:
+        """Let all users finish, and leave: successors take over within a second or two. Takes a limited time.
+
+        ``user_timeout`` is how long the users may take, if it is less than usual.
+        """
         if self._is_draining:
             return
         self._is_draining = True
+        self._users.limit(user_timeout)
         self._wake.set()  # others must assign nothing to this replica any more
         if self._held is not None:
             await _cancel(self._gains)
@@ -254,6 +260,7 @@ class Coordinator:
             self._membership, self._assignment = membership, assign(membership)
             self._is_settled = False
             self._report.record_standby(self._assignment.standby.get(held.session, ""))
+            self.on_membership(membership)
         if not self._is_settled:
             self._apply(held, sent, now)
         return None

@@ -24,6 +24,10 @@ class LeaseUsers:
         """Call ``user``, too, from the next call on."""
         self._users.append(user)
 
+    def limit(self, timeout: float | None) -> None:
+        """Give the users at most ``timeout`` seconds from the next call on."""
+        self._timeout = min(self._timeout, timeout or self._timeout)
+
     async def gained(self, resources: Collection[str]) -> bool:
         """Announce that ``resources`` are owned now; return whether all users succeeded in time."""
         return await self._run([self._call("gained", user, user.gained(resources)) for user in self._users])

@@ -116,11 +116,11 @@ class RunRecorder:
         self._wake.set()
         return True
 
-    async def drain(self, seconds: float) -> bool:
-        """Commit all runs and the spend within ``seconds``; return whether none waits any more."""
+    async def drain(self, seconds: float, shards: Collection[str] | None = None) -> bool:
+        """Commit all runs, or those of ``shards``, and the spend within ``seconds``; return whether none waits."""
         try:
             async with asyncio.timeout(seconds):
-                while self._waiting or self._is_committing:
+                while self._has_waiting(shards):
                     self._wake.set()
                     await asyncio.sleep(_INTERVAL / 10)
                 if self._leases.session is not None and self._session_spend():
@@ -128,6 +128,11 @@ class RunRecorder:
         except (StoreError, TimeoutError):
             return False
         return True
+
+    def _has_waiting(self, shards: Collection[str] | None) -> bool:
+        if shards is None:
+            return bool(self._waiting) or self._is_committing
+        return any(each.shard in shards for each in self._waiting)  # also those that are being committed
 
     def lost(self, shards: Collection[str]) -> None:
         """Drop the runs of ``shards``, whose leases are lost."""
