@@ -12,13 +12,39 @@ pytestmark = pytest.mark.real("helm")
 SHA = f"sha256:{'a' * 64}"
 
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "several replicas": (
+    "several replicas without a database": (
         {"replicas": 2},
         (
-            "replicas is 2, and there is no store yet that pods could share: each would have its own, probe "
-            "everything, and notify. Set replicas: 1. To probe from several places, install the chart once in "
-            "each, with another config.instance"
+            "replicas is 2, and there is no database that the pods could share: each would probe everything, and "
+            "notify. Set database.existingSecret, the name of a Secret with the URL of a PostgreSQL database, or "
+            "replicas: 1. To probe from several places, install the chart once in each, with another config.instance"
         ),
+    ),
+    "several replicas of a ConfigMap that exists, without a database": (
+        {"replicas": 3, "existingConfigMap": "canaries", "config": None},
+        (
+            "replicas is 3, and there is no database that the pods could share: each would probe everything, and "
+            "notify. Set database.existingSecret, the name of a Secret with the URL of a PostgreSQL database, or "
+            "replicas: 1. To probe from several places, install the chart once in each, with another config.instance"
+        ),
+    ),
+    "database twice": (
+        {"database": {"existingSecret": "db"}, "config": {"store": {"url_file": "/secrets-store/url"}}},
+        (
+            "config.store.url_file, and database.existingSecret is db: both say where the database is; remove one of "
+            "them"
+        ),
+    ),
+    "database and a claim": (
+        {"database": {"existingSecret": "db"}, "persistence": {"existingClaim": "old"}},
+        (
+            "persistence.existingClaim is old, and the store is in the database of database.existingSecret; remove "
+            "one of them. streamcanary migrate-store copies a store"
+        ),
+    ),
+    "name of the replica": (
+        {"database": {"existingSecret": "db"}, "config": {"store": {"replica": "a"}}},
+        "config.store.replica: the chart sets it, to the name of the pod",
     ),
     "tag and digest": (
         {"image": {"tag": "0.1.0", "digest": SHA}},
@@ -146,7 +172,10 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "variable of the chart": (
         {"extraEnv": [{"name": "STREAMCANARY_WEB__PORT", "value": "1"}]},
-        "extraEnv has STREAMCANARY_WEB__PORT, which the chart sets; use the values web, persistence and config",
+        (
+            "extraEnv has STREAMCANARY_WEB__PORT, which the chart sets; use the values web, persistence, database and "
+            "config"
+        ),
     ),
     "variable twice": (
         {"secret": {"env": ["A"]}, "extraEnv": [{"name": "A", "value": "1"}]},
@@ -205,6 +234,12 @@ WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
         "/type': value must be one of 'pagerduty',",
     ),
     "variable that is no text": ({"extraEnv": [{"name": "A", "value": 1}]}, "at '/extraEnv/0/value': got number, want"),
+    "port that is none": ({"database": {"port": 0}}, "at '/database/port': minimum: got 0, want 1"),
+    "key of a Secret with a slash": ({"database": {"key": "a/b"}}, "at '/database/key': 'a/b' does not match pattern"),
+    "unknown choice of a budget": (
+        {"podDisruptionBudget": {"enabled": "always"}},
+        "at '/podDisruptionBudget/enabled': value must be one of true, false, 'auto'",
+    ),
     "short name of an access mode": (
         {"persistence": {"accessModes": ["RWO"]}},
         "at '/persistence/accessModes/0': value must be one of 'ReadWriteOnce', 'ReadWriteOncePod', 'ReadWriteMany'",

@@ -13,6 +13,9 @@
 {{- $hosts := list $fullname (printf "%s.%s" $fullname $namespace) (printf "%s.%s.svc" $fullname $namespace) (printf "%s.%s.svc.cluster.local" $fullname $namespace) -}}
 {{- $hosts = concat $hosts .Values.web.allowedHosts ($web.allowed_hosts | default list) | uniq -}}
 {{- $_ := set $config "web" (merge (dict "allowed_hosts" $hosts) $web) -}}
+{{- if include "streamcanary.isShared" . -}}
+{{- $_ := set $config "store" (merge ($config.store | default dict) (dict "generation" .Release.Revision)) -}}
+{{- end -}}
 {{ toYaml $config }}
 {{- end }}
 

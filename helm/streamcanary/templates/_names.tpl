@@ -90,6 +90,19 @@ imagePullSecrets:
 {{- end -}}
 {{- end }}
 
+{{/* Whether the pods have their store in a database that they share: "true", or nothing. */}}
+{{- define "streamcanary.isShared" -}}
+{{- $store := (.Values.config | default dict).store | default dict -}}
+{{- if or .Values.database.existingSecret $store.url $store.url_file }}true{{ end -}}
+{{- end }}
+
+{{/* Whether there is a PodDisruptionBudget: "true", or nothing. */}}
+{{- define "streamcanary.hasBudget" -}}
+{{- if eq (toString .Values.podDisruptionBudget.enabled) "auto" -}}
+{{- if gt (int .Values.replicas) 1 }}true{{ end -}}
+{{- else if .Values.podDisruptionBudget.enabled }}true{{ end -}}
+{{- end }}
+
 {{/* Whether the release probes a simulated provider: "true", or nothing. */}}
 {{- define "streamcanary.isSimulation" -}}
 {{- if not (or .Values.config .Values.existingConfigMap) }}true{{ end -}}

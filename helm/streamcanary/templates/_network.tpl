@@ -21,7 +21,7 @@ in "unknown". HTTPS is always among the ports: most providers and receivers have
 {{- if .Values.existingConfigMap -}}
 {{- $unknown = append $unknown (printf "the configuration in ConfigMap %s" .Values.existingConfigMap) -}}
 {{- end -}}
-{{- range $path := list "targets.*.base_url" "targets.*.endpoint" "targets.*.proxy" "alerts.receivers.*.url" "alerts.receivers.*.url_file" "alerts.receivers.*.urls.[]" "alerts.receivers.*.urls_file" "alerts.receivers.*.proxy" "telemetry.otlp.endpoint" "heartbeat.url" "heartbeat.url_file" "store.url" -}}
+{{- range $path := list "targets.*.base_url" "targets.*.endpoint" "targets.*.proxy" "alerts.receivers.*.url" "alerts.receivers.*.url_file" "alerts.receivers.*.urls.[]" "alerts.receivers.*.urls_file" "alerts.receivers.*.proxy" "telemetry.otlp.endpoint" "heartbeat.url" "heartbeat.url_file" "store.url" "store.url_file" -}}
 {{- $found := list (dict "name" "config" "value" ($.Values.config | default dict)) -}}
 {{- range $part := splitList "." $path -}}
 {{- $next := list -}}
@@ -33,6 +33,9 @@ in "unknown". HTTPS is always among the ports: most providers and receivers have
 {{- $addresses = concat $addresses $found -}}
 {{- end -}}
 {{- $ports := list "443" -}}
+{{- if .Values.database.existingSecret -}}
+{{- $ports = append $ports (toString .Values.database.port) -}}
+{{- end -}}
 {{- range $address := $addresses -}}
 {{- $text := ternary $address.value "a file" (kindIs "string" $address.value) -}}
 {{- range $name, $value := $variables -}}

@@ -29,8 +29,17 @@ are, is a matter of the chart. With "isCheck", a missing Secret does not keep th
 - name: STREAMCANARY_WEB__TOKEN_FILE
   value: /secrets/streamcanary-web-token
 {{- end }}
+{{- if include "streamcanary.isShared" $root }}
+- name: STREAMCANARY_STORE__REPLICA
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+{{- if $root.Values.database.existingSecret }}
+- name: STREAMCANARY_STORE__URL_FILE
+  value: /secrets/streamcanary-database-url
+{{- end }}
+{{- else }}
 - name: STREAMCANARY_STORE__PATH
   value: /var/lib/streamcanary/streamcanary.db
+{{- end }}
 {{- range $root.Values.secret.env }}
 - name: {{ . | quote }}
   valueFrom:
@@ -53,8 +62,10 @@ are, is a matter of the chart. With "isCheck", a missing Secret does not keep th
 - name: secrets
   mountPath: /secrets
   readOnly: true
+{{- if not (include "streamcanary.isShared" .root) }}
 - name: store
   mountPath: /var/lib/streamcanary
+{{- end }}
 - name: tmp
   mountPath: /tmp
 {{- if .root.Values.csi.enabled }}
@@ -77,7 +88,7 @@ The token of the web server does not exist yet when the first check runs.
   configMap:
     name: {{ .configMap | quote }}
 - name: secrets
-  {{- if and .isCheck (not .secret) }}
+  {{- if and .isCheck (not .secret) (not $values.database.existingSecret) }}
   emptyDir: {}
   {{- else }}
   projected:
@@ -97,7 +108,18 @@ The token of the web server does not exist yet when the first check runs.
           optional: true
           {{- end }}
       {{- end }}
+      {{- with $values.database.existingSecret }}
+      - secret:
+          name: {{ . | quote }}
+          items:
+            - key: {{ $values.database.key | quote }}
+              path: streamcanary-database-url
+          {{- if $.isCheck }}
+          optional: true
+          {{- end }}
+      {{- end }}
   {{- end }}
+{{- if not (include "streamcanary.isShared" .root) }}
 - name: store
   {{- if and .persistent $values.persistence.enabled }}
   persistentVolumeClaim:
@@ -105,6 +127,7 @@ The token of the web server does not exist yet when the first check runs.
   {{- else }}
   emptyDir: {sizeLimit: 1Gi}
   {{- end }}
+{{- end }}
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
 {{- if $values.csi.enabled }}

@@ -47,7 +47,7 @@ secret, and never its value.
 {{/*
 Whether "value", at "path" and with the "name", is a secret: "true", or nothing. Variables are none, but their defaults may
 be. A word such as `none` is too short for a secret; a header needs a name like authorization; an address needs a password,
-a query, or a part that looks like a token. The address of a Slack webhook always is one.
+a query, or a part that looks like a token; that of a database needs a password. The address of a Slack webhook always is one.
 */}}
 {{- define "streamcanary.isLiteralSecret" -}}
 {{- if kindIs "string" .value -}}
@@ -57,6 +57,8 @@ a query, or a part that looks like a token. The address of a Slack webhook alway
 {{- if and (regexMatch "(?i)auth|key|token|secret|cookie|passw|credential" (splitList ".headers." .name | last)) (ge (len $text) 8) -}}true{{- end -}}
 {{- else if hasSuffix ".proxy" .path -}}
 {{- if regexMatch "://[^/]*:[^/]+@" $text -}}true{{- end -}}
+{{- else if eq .path "store.url" -}}
+{{- if regexMatch "://[^/?#]*:[^/?#@]+@|[?&]password=[^&]" $text -}}true{{- end -}}
 {{- else if has .path (list "alerts.receivers.*:webhook.url" "heartbeat.url") -}}
 {{- if regexMatch "@|[?]|//[^/]+/.*[A-Za-z0-9_-]{20}" $text -}}true{{- end -}}
 {{- else if hasSuffix ".urls.[]" .path -}}

@@ -31,8 +31,11 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- if and $values.existingConfigMap $values.web.allowedHosts -}}
 {{- $problems = append $problems (printf "web.allowedHosts has no effect on the ConfigMap %s; write the names into web.allowed_hosts of its configuration" $values.existingConfigMap) -}}
 {{- end -}}
-{{- if gt (int $values.replicas) 1 -}}
-{{- $problems = append $problems (printf "replicas is %d, and there is no store yet that pods could share: each would have its own, probe everything, and notify. Set replicas: 1. To probe from several places, install the chart once in each, with another config.instance" (int $values.replicas)) -}}
+{{- if and (gt (int $values.replicas) 1) (not (include "streamcanary.isShared" .)) -}}
+{{- $problems = append $problems (printf "replicas is %d, and there is no database that the pods could share: each would probe everything, and notify. Set database.existingSecret, the name of a Secret with the URL of a PostgreSQL database, or replicas: 1. To probe from several places, install the chart once in each, with another config.instance" (int $values.replicas)) -}}
+{{- end -}}
+{{- if and $values.database.existingSecret $values.persistence.existingClaim -}}
+{{- $problems = append $problems (printf "persistence.existingClaim is %s, and the store is in the database of database.existingSecret; remove one of them. streamcanary migrate-store copies a store" $values.persistence.existingClaim) -}}
 {{- end -}}
 {{- if and $values.secret.create $values.secret.existing -}}
 {{- $problems = append $problems (printf "secret.create is true and secret.existing is %s; keep one of them" $values.secret.existing) -}}
@@ -64,7 +67,7 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- end -}}
 {{- $budget := $values.podDisruptionBudget -}}
 {{- $replicas := int $values.replicas -}}
-{{- if $budget.enabled -}}
+{{- if include "streamcanary.hasBudget" . -}}
 {{- $minimum := toString $budget.minAvailable -}}
 {{- $maximum := toString $budget.maxUnavailable -}}
 {{- if $minimum -}}
@@ -87,12 +90,12 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $owned := list "POD_NAME" "POD_NAMESPACE" "POD_UID" "POD_IP" "NODE_NAME" "CONTAINER_NAME" "STREAMCANARY_WEB__HOST" "STREAMCANARY_WEB__PORT" "STREAMCANARY_WEB__TOKEN" "STREAMCANARY_WEB__TOKEN_FILE" "STREAMCANARY_STORE__PATH" -}}
+{{- $owned := list "POD_NAME" "POD_NAMESPACE" "POD_UID" "POD_IP" "NODE_NAME" "CONTAINER_NAME" "STREAMCANARY_WEB__HOST" "STREAMCANARY_WEB__PORT" "STREAMCANARY_WEB__TOKEN" "STREAMCANARY_WEB__TOKEN_FILE" "STREAMCANARY_STORE__PATH" "STREAMCANARY_STORE__REPLICA" "STREAMCANARY_STORE__URL_FILE" -}}
 {{- $seen := dict -}}
 {{- range $place, $names := dict "secret.env" $values.secret.env "extraEnv" (include "streamcanary.names" $values.extraEnv | fromJsonArray) -}}
 {{- range $variable := $names -}}
 {{- if has $variable $owned -}}
-{{- $problems = append $problems (printf "%s has %s, which the chart sets; use the values web, persistence and config" $place $variable) -}}
+{{- $problems = append $problems (printf "%s has %s, which the chart sets; use the values web, persistence, database and config" $place $variable) -}}
 {{- else if hasKey $seen $variable -}}
 {{- $problems = append $problems (printf "%s has %s, and so has %s; keep one of them" $place $variable (get $seen $variable)) -}}
 {{- end -}}
@@ -131,6 +134,16 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- end -}}
 {{- if hasKey ($config.store | default dict) "path" -}}
 {{- $problems = append $problems "config.store.path: the chart sets it; the value persistence says where the store is kept" -}}
+{{- end -}}
+{{- if hasKey ($config.store | default dict) "replica" -}}
+{{- $problems = append $problems "config.store.replica: the chart sets it, to the name of the pod" -}}
+{{- end -}}
+{{- if .Values.database.existingSecret -}}
+{{- range $key := list "url" "url_file" -}}
+{{- if hasKey ($config.store | default dict) $key -}}
+{{- $problems = append $problems (printf "config.store.%s, and database.existingSecret is %s: both say where the database is; remove one of them" $key $.Values.database.existingSecret) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{ toJson $problems }}
@@ -179,6 +192,13 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- $variable := $reference | trimPrefix "${" | trimSuffix "}" -}}
 {{- if not (or (has $variable $variables) (regexMatch (include "streamcanary.ambientVariables" .) $variable)) -}}
 {{- $problems = append $problems (printf "config uses the variable %s, which the pod does not have; add the key of a Secret to secret.env, or the variable to extraEnv; if something else sets it, write ${%s:-DEFAULT}" $reference $variable) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.database.existingSecret -}}
+{{- with lookup "v1" "Secret" $.Release.Namespace . -}}
+{{- if not (hasKey (.data | default dict) $values.database.key) -}}
+{{- $problems = append $problems (printf "database.key is %s, and Secret %s has %s" $values.database.key $values.database.existingSecret (keys (.data | default dict) | sortAlpha | join ", " | default "no keys")) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

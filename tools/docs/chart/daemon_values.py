@@ -48,6 +48,9 @@ REFINEMENTS: Final[Refinements] = {
     "csi.secretProviderClass": NAME,
     "csi.mountPath": {"pattern": "^/[^\\s:]+$"},
     "web.tokenSecret.existing": NAME,
+    "database.existingSecret": NAME,
+    "database.key": SECRET_KEY,
+    "database.port": {"minimum": 1, "maximum": 65535},
     "persistence.existingClaim": NAME,
     "persistence.storageClass": {**NAME, "pattern": f"{NAME['pattern']}|^-$"},
     "persistence.accessModes": {
@@ -72,6 +75,7 @@ REFINEMENTS: Final[Refinements] = {
     "topologySpreadConstraints": {"items": {"type": "object", "required": ["topologyKey", "whenUnsatisfiable"]}},
     "networkPolicy.ingressFrom": OBJECTS,
     "networkPolicy.extraEgress": OBJECTS,
+    "podDisruptionBudget.enabled": {"type": ["boolean", "string"], "enum": [True, False, "auto"]},
     "podDisruptionBudget.minAvailable": _COUNT,
     "podDisruptionBudget.maxUnavailable": _COUNT,
     "prometheusRule.labels": TEXTS,
