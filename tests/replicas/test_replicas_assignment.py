@@ -136,6 +136,17 @@ def test_the_highest_generation_is_current() -> None:
     } == assignment.standby
 
 
+def test_a_higher_generation_of_the_same_configuration_moves_nothing_more_than_a_new_replica() -> None:
+    """A rolling update of the program alone: old replicas keep their shards until they leave."""
+    old = (a_replica(1, generation=3, config="x" * 64), a_replica(2, generation=3, config="x" * 64))
+    new = a_replica(3, generation=4, config="x" * 64)
+    assignment = assign(Membership(replicas=(*old, new), owners={ALERTS: Ownership(1, 1)}))
+
+    assert {} == assignment.standby
+    assert {1, 2, 3} == set(assignment.owners.values())
+    assert 1 == assignment.owners[ALERTS]
+
+
 def test_of_one_generation_the_owner_of_alerts_is_current() -> None:
     """Without a newer generation, a replica with another configuration changes nothing: it stands by."""
     other, owner = a_replica(1, config="a" * 64), a_replica(2, config="b" * 64)

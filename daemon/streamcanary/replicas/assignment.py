@@ -31,10 +31,11 @@ class Assignment(Struct, frozen=True):
 def assign(membership: Membership) -> Assignment:
     """Assign all resources to the eligible replicas: not draining, of the current configuration, one of each name.
 
-    The current configuration is that of the highest generation. Among several of that generation, it is the one of the
-    owner of the alerts; without one, of the replica that joined first among those that own a shard; without one, of the
-    replica that joined first. Of several sessions of one name, only the last one is eligible: the others are former
-    lives of the same replica that have not expired.
+    The current configuration is that of the highest generation, and each replica that has it is eligible, whatever its
+    own generation. Among several of that generation, it is the one of the owner of the alerts; without one, of the
+    replica that joined first among those that own a shard; without one, of the replica that joined first. Of several
+    sessions of one name, only the last one is eligible: the others are former lives of the same replica that have not
+    expired.
     """
     candidates, standby = _candidates(membership.replicas)
     if not candidates:
@@ -42,7 +43,7 @@ def assign(membership: Membership) -> Assignment:
     leader = _leader(candidates, membership)
     eligible = []
     for replica in candidates:
-        if (replica.generation, replica.config) == (leader.generation, leader.config):
+        if replica.config == leader.config:
             eligible.append(replica)
         else:
             standby[replica.session] = _why_outdated(replica, leader)
