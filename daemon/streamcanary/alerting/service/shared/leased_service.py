@@ -154,25 +154,26 @@ class LeasedAlertingService(EngineLoop):
             SessionLost, LeaseLost: if another replica owns alerting.
         """
         if not self._is_loaded:
-            await self._repeat(self._merge_stored_state, "store cannot be read")
+            await self._repeat(self._merge_stored_state)
             self._adapt_to_stored_state(
                 Started(unreadable_rows=self._unreadable_rows, is_config_applied=self._config_problem is None)
             )
             if self._config_problem is not None:
                 self._apply(ConfigRejected(self._config_problem))
-        await self._repeat(self._write_buffer.save, "store cannot be written")
+        await self._repeat(self._write_buffer.save)
         incident = self._state.incidents.get(self._engine.store_incident_key)
         if incident is not None and incident.is_firing:  # it was stored by a daemon that had a store of its own
             self._apply(StoreRecovered())
-            await self._repeat(self._write_buffer.save, "store cannot be written")
+            await self._repeat(self._write_buffer.save)
 
     def _publish(self) -> None:
         super()._publish()
         self.is_published = True
 
-    async def _repeat(self, attempt: Callable[[], Awaitable[StoreFailing | None]], event: str) -> None:
+    async def _repeat(self, attempt: Callable[[], Awaitable[StoreFailing | None]]) -> None:
         while (failure := await attempt()) is not None:
             if self._store_error is None:
+                event = "store cannot be written" if self._is_loaded else "store cannot be read"
                 _log.error(event, extra={"error": str(failure)})
             self._store_error = failure
             await asyncio.sleep(_COMMIT_RETRY_INTERVAL)
