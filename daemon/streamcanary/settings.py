@@ -23,6 +23,7 @@ from streamcanary.canary.targets.azure_target import AzureTarget
 from streamcanary.canary.targets.target_types import Target, with_default_types
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
+from streamcanary.model.names import CLOUD_REGION
 from streamcanary.settings_sources.document import Document, read_content_hash
 from streamcanary.settings_sources.error_messages import explain_validation_error
 from streamcanary.settings_sources.problem import ConfigInvalid, Problem, render, sort_problems
@@ -44,6 +45,8 @@ class Settings(BaseSettings):
     """A valid configuration.
 
     ``instance`` is part of every deduplication key that a receiver gets. Replicas with the same canaries share it.
+    ``region`` is where this daemon runs, the vantage point of its canaries: the attribute ``cloud.region`` of the
+    resource, and the label ``region`` of every metric at ``/metrics``.
 
     With a ``fleet``, ``canaries`` and ``budget`` are those of this member: the intervals of the configuration are
     multiplied by the number of replicas, and the limits divided by it.
@@ -52,6 +55,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     instance: Annotated[str, Field(min_length=1, max_length=200)] = "default"
+    region: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     fleet: FleetConfig | None = None  # before the sections that are scaled to it
     targets: dict[Name, Target]
     canaries: dict[Name, CanarySpec]
@@ -122,6 +126,7 @@ class Settings(BaseSettings):
             *names,
             self.instance,
             self.member_instance,
+            *([self.region] if self.region else []),
             *models,
             *(public for target in self.targets.values() for public in target.public),
         )
@@ -147,6 +152,9 @@ class Settings(BaseSettings):
         if self.fleet is not None and self.store.is_shared:
             message = "divides the canaries among replicas that share nothing; with store.url they share all: remove it"
             yield ConfigIssue(("fleet",), message)
+        if self.region is not None and self.telemetry.resource.get(CLOUD_REGION, self.region) != self.region:
+            message = f"is not the region of this daemon, which is {self.region} by the key region; remove one of them"
+            yield ConfigIssue(("telemetry", "resource", CLOUD_REGION), message)
         yield from budget_config_errors(self.budget, self.targets, self.canaries, replicas=self.replicas)
         for name, target in self.targets.items():
             yield from _prefix_paths("targets", _prefix_paths(name, tls_file_errors(target)))

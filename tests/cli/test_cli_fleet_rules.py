@@ -59,8 +59,8 @@ def test_labels_matchers_and_the_threshold_are_options(tmp_path: Path, capfd: py
 @pytest.mark.parametrize(
     ("arguments", "fleet", "expected"),
     [
-        (["--fleet"], None, "--fleet: the configuration has no fleet; add one, such as fleet: {replicas: 100"),
-        (["--by", "region"], FLEET, "--by, --match and --threshold need --fleet"),
+        (["--fleet"], None, "--fleet: the configuration has no fleet and no region; add fleet: {replicas: 100"),
+        (["--by", "region"], FLEET, "--by needs --fleet"),
         (["--fleet", "--by", "a-b"], FLEET, "--by: 'a-b' is not the name of a label"),
         (["--fleet", "--match", "region"], FLEET, "not a matcher: 'region'; write name=\"value\""),
         (["--fleet", "--threshold", "0%"], FLEET, "--threshold: must be more than 0%"),

@@ -102,6 +102,7 @@ def test_a_change_contains_no_secret(tmp_path: Path) -> None:
         ({}, {"instance": "other", "budget": {"requests_per_minute": 9}}, []),
         ({}, {"web": {"liveness_file": "alive"}}, ["web.liveness_file"]),
         ({}, {"web": {"enabled": False}}, ["web.enabled"]),
+        ({}, {"region": "eu"}, ["region"]),
         ({}, {"fleet": {"replicas": 2, "member": "a"}}, []),
         ({}, {"heartbeat": {"url": "http://127.0.0.1:9/x"}}, []),
     ],

@@ -166,8 +166,8 @@ MESSAGES = {
     ],
     "yaml-extras": [
         (
-            ":1:1: base: unknown key; known here: instance, fleet, targets, canaries, alerts, budget, telemetry, "
-            "heartbeat, store, web"
+            ":1:1: base: unknown key; known here: instance, region, fleet, targets, canaries, alerts, budget, "
+            "telemetry, heartbeat, store, web"
         ),
         ":4:5: targets.openai.<<: merge keys are not supported; write the keys out",
         ":5:14: targets.openai.api_key: tags such as !name are not supported; remove it",

@@ -96,7 +96,7 @@ async def run_daemon(
         stack.enter_context(NameLookups())
         runs = RunStore()
         expected = expected_series(len(settings.canaries), can_reload=source is not None)
-        telemetry = Telemetry(expected_series=expected, clock=clock, runs=runs)
+        telemetry = Telemetry(region=settings.region, expected_series=expected, clock=clock, runs=runs)
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
         shutdown = Shutdown(stack)

@@ -107,6 +107,7 @@ K8S_POD: Final = "k8s.pod.name"
 K8S_POD_UID: Final = "k8s.pod.uid"
 K8S_NODE: Final = "k8s.node.name"
 K8S_CONTAINER: Final = "k8s.container.name"
+CLOUD_REGION: Final = "cloud.region"
 
 # Labels of the metrics of streamcanary; short, because people type them in queries
 CANARY: Final = "canary"
@@ -131,6 +132,7 @@ SCOPE: Final = "scope"
 SCOPE_VALUE: Final = "scope_value"
 VERSION: Final = "version"
 PYTHON_VERSION: Final = "python_version"
+REGION_LABEL: Final = "region"
 CPU_MODE: Final = "cpu.mode"
 
 

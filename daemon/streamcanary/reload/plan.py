@@ -17,6 +17,7 @@ _MAPS: Final = (
 """Maps of which each entry is compared; ``alerts.rules`` is one, too, with the built-in rules."""
 
 RESTART_KEYS: Final = (
+    ("region",),
     ("store",),
     ("web", "enabled"),
     ("web", "host"),

@@ -77,17 +77,21 @@ class Telemetry:
 
     ``expected_series`` is the expected number of attribute sets of the largest metric, by the configuration. The limit
     is 1.5 times that number, at least 2,000; further attribute sets are merged into ``otel.metric.overflow``.
+
+    ``region`` is the attribute ``cloud.region`` of the resource; ``None`` leaves it to the section and the variables.
     """
 
     def __init__(
         self,
         *,
+        region: str | None = None,
         expected_series: int = 0,
         environ: Mapping[str, str] = os.environ,
         clock: Clock | None = None,
         make_global: bool = True,
         runs: "RunStore | None" = None,
     ) -> None:
+        self._region = {names.CLOUD_REGION: region} if region else {}
         self._max_series = series_limit(expected_series)
         self._environ = environ
         self._make_global = make_global
@@ -123,7 +127,7 @@ class Telemetry:
         from streamcanary.telemetry.sdk import create_resource
 
         detected = resource_attributes(self._environ, version=__version__, host=socket.gethostname())
-        resource = create_resource(detected, section.resource)
+        resource = create_resource(detected, {**section.resource, **self._region})
         captures_content = is_content_captured(section.content, self._environ)
         if settings is None:
             self._prepared = _Prepared(

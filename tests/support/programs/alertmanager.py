@@ -1,4 +1,4 @@
-"""A real Alertmanager without cluster peers, with its data in a temporary folder."""
+"""A real Alertmanager, alone or in a cluster, with its data in a temporary folder."""
 
 import uuid
 from pathlib import Path
@@ -17,18 +17,35 @@ class Alertmanager(Program):
 
     It notifies ``webhook`` and ``slack`` (the URL of an incoming webhook, whose messages the default template renders).
     A URL that is ``None`` is not configured. Each alert is a group of one, and is sent after ``group_wait`` (a Go
-    duration).
+    duration), its changes after ``group_interval``, by default the same.
+
+    In a cluster, the first one has ``is_clustered``, and others have it as their ``peer``: they notify the same
+    receivers, and each notification is sent by one of them. The second one waits for two seconds, the peer timeout, so
+    ``group_interval`` must be longer.
     """
 
+    ports_needed = 2
+
     def __init__(
-        self, folder: Path, *, webhook: str | None = None, slack: str | None = None, group_wait: str = "100ms"
+        self,
+        folder: Path,
+        *,
+        webhook: str | None = None,
+        slack: str | None = None,
+        group_wait: str = "100ms",
+        group_interval: str | None = None,
+        is_clustered: bool = False,
+        peer: "Alertmanager | None" = None,
     ) -> None:
         super().__init__(folder / "alertmanager")
+        self._is_clustered = is_clustered or peer is not None
+        self._peer = peer
         self._program = require_tool("alertmanager")
         self._webhook = webhook
         self._slack = slack
         self._group_wait = group_wait
-        self._name = f"test-{uuid.uuid4().hex}"
+        self._group_interval = group_interval or group_wait
+        self._name = peer._name if peer else f"test-{uuid.uuid4().hex}"
 
     @property
     def url(self) -> str:
@@ -43,6 +60,11 @@ class Alertmanager(Program):
         """
         alerts: list[dict[str, Any]] = await self._get("/api/v2/alerts", **parameters)
         return alerts
+
+    async def cluster_size(self) -> int:
+        """Return the number of members of its cluster, itself included."""
+        status = await self._get("/api/v2/status")
+        return len(status["cluster"].get("peers", []))
 
     async def is_ready(self) -> bool:
         """Return whether the Alertmanager on the port is the started one, which the name of its receiver shows."""
@@ -60,7 +82,7 @@ class Alertmanager(Program):
                 "receiver": self._name,
                 "group_by": ["..."],
                 "group_wait": self._group_wait,
-                "group_interval": self._group_wait,
+                "group_interval": self._group_interval,
                 "repeat_interval": "1h",
             },
             "receivers": [{"name": self._name, "webhook_configs": hooks, "slack_configs": slack}],
@@ -72,7 +94,21 @@ class Alertmanager(Program):
             f"--config.file={path}",
             f"--storage.path={self.folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{self.ports[0]}",
-            "--cluster.listen-address=",
+            *self._cluster_arguments(),
+        ]
+
+    def _cluster_arguments(self) -> list[str]:
+        if not self._is_clustered:
+            return ["--cluster.listen-address="]
+        peers = [f"--cluster.peer=127.0.0.1:{self._peer.ports[1]}"] if self._peer else []
+        return [
+            f"--cluster.listen-address=127.0.0.1:{self.ports[1]}",
+            f"--cluster.advertise-address=127.0.0.1:{self.ports[1]}",
+            "--cluster.gossip-interval=50ms",
+            "--cluster.pushpull-interval=1s",
+            "--cluster.peer-timeout=2s",
+            "--cluster.settle-timeout=2s",
+            *peers,
         ]
 
     async def _get(self, path: str, **parameters: str) -> Any:

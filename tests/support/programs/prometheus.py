@@ -15,17 +15,19 @@ class Prometheus(Program):
     """``async with Prometheus(tmp_path, …) as prometheus``: scrapes and evaluates every second until the block ends.
 
     ``scrape`` is a scrape configuration, ``rules`` the content of a rule file, whose intervals are shortened to a
-    second; alerts go to ``alertmanager``, an address such as ``127.0.0.1:9093``.
+    second; alerts go to each ``alertmanager``, an address such as ``127.0.0.1:9093``.
     """
 
     ready_within = 60.0
 
-    def __init__(self, folder: Path, *, scrape: dict[str, Any], rules: dict[str, Any], alertmanager: str) -> None:
+    def __init__(
+        self, folder: Path, *, scrape: dict[str, Any], rules: dict[str, Any], alertmanager: str | list[str]
+    ) -> None:
         super().__init__(folder / "prometheus")
         self._program = require_tool("prometheus")
         self._scrape = scrape
         self._rules = {"groups": [{**group, "interval": "1s"} for group in rules["groups"]]}
-        self._alertmanager = alertmanager
+        self._alertmanagers = [alertmanager] if isinstance(alertmanager, str) else alertmanager
 
     @property
     def url(self) -> str:
@@ -51,7 +53,7 @@ class Prometheus(Program):
         config = {
             "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(self.folder / "rules.yml")],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [self._alertmanager]}]}]},
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": self._alertmanagers}]}]},
             "scrape_configs": [self._scrape],
         }
         (self.folder / "rules.yml").write_bytes(msgspec.json.encode(self._rules))  # JSON is YAML

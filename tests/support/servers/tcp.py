@@ -1,4 +1,4 @@
-"""A TCP server with a handler from the test, an HTTP server with fixed responses, and a CONNECT proxy."""
+"""A TCP server with a handler from the test, an HTTP server with fixed responses, a CONNECT proxy, and a forwarder."""
 
 import asyncio
 import json
@@ -101,15 +101,45 @@ class ConnectProxy(TcpServer):
         await writer.drain()
         if self._refusal:
             return
-        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_copy_stream(reader, inner_writer))
-                tasks.create_task(_copy_stream(inner_reader, writer))
-        except* OSError:
-            pass  # one side has disconnected
-        finally:
-            inner_writer.transport.abort()
+        await _connect(reader, writer, self._target)
+
+
+class TcpForwarder(TcpServer):
+    """Connects each connection to ``port`` on loopback; after :meth:`cut`, resets all, as a broken network does."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._is_cut = False
+        super().__init__(self._forward)
+
+    def cut(self) -> None:
+        """Reset open and new connections from now on."""
+        self._is_cut = True
+        for task in self._tasks:
+            task.cancel()
+
+    def repair(self) -> None:
+        """Forward new connections from now on."""
+        self._is_cut = False
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        await _connect(reader, writer, self._target)
+
+
+async def _connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+    """Copy both directions between a connection and a new one to ``port``, until one side disconnects."""
+    inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_copy_stream(reader, inner_writer))
+            tasks.create_task(_copy_stream(inner_reader, writer))
+    except* OSError:
+        pass  # one side has disconnected
+    finally:
+        inner_writer.transport.abort()
 
 
 async def _copy_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -43,9 +43,9 @@ RULE_LABEL: Final = "rule"
 """The label of a recorded count with the name of its rule."""
 
 _EPSILON: Final = "1e-9"
-_GOOD: Final = (OutcomeKind.OK, OutcomeKind.SLOW)
-_BAD: Final = (OutcomeKind.FAILED, OutcomeKind.FAILED_OVER)
-_OBSERVED: Final = (*_GOOD, *_BAD)
+GOOD_OUTCOMES: Final = (OutcomeKind.OK, OutcomeKind.SLOW)
+BAD_OUTCOMES: Final = (OutcomeKind.FAILED, OutcomeKind.FAILED_OVER)
+_OBSERVED: Final = (*GOOD_OUTCOMES, *BAD_OUTCOMES)
 _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
 
 
@@ -113,25 +113,34 @@ def recording_rules(
         good = runs(label_matcher(names.OUTCOME, [OutcomeKind.OK]))
         bad = f"sum by ({labels}) (increase({runs(label_matcher(names.OUTCOME, [OutcomeKind.SLOW]))}[{span}]))"
     else:
-        good = runs(label_matcher(names.OUTCOME, _GOOD))
+        good = runs(label_matcher(names.OUTCOME, GOOD_OUTCOMES))
         bad_series, ok_series = (
-            runs(label_matcher(names.OUTCOME, _BAD), *_blame_matchers(rule), metric=names.FAILURES),
+            runs(label_matcher(names.OUTCOME, BAD_OUTCOMES), *blame_matchers(rule), metric=names.FAILURES),
             runs(label_matcher(names.OUTCOME, [OutcomeKind.OK])),
         )
-        bad = (
-            f"sum by ({labels}) (\n"
-            f"    ({bad_series}\n"
-            f"      unless {bad_series} offset {span}\n"
-            f"      and count_over_time({bad_series}[{span}])\n"
-            f"        < on ({_PROCESS_LABELS}) group_left ()"
-            f" max by ({_PROCESS_LABELS}) (count_over_time({ok_series}[{span}])))\n"
-            f"  or\n"
-            f"    increase({bad_series}[{span}])\n"
-            f")"
-        )
+        bad = bad_runs_expression(bad_series, ok_series, span, by=labels, process=_PROCESS_LABELS)
     recorded_bad = f"{recorded_name('bad', window, scope)}{_rule_selector(name)}"
     observed = f"sum by ({labels}) (increase({good}[{span}]))\n  + ignoring ({RULE_LABEL}) {recorded_bad}"
     return [(recorded_name("bad", window, scope), bad), (recorded_name("seen", window, scope), observed)]
+
+
+def bad_runs_expression(bad_series: str, ok_series: str, span: str, *, by: str, process: str) -> str:
+    """Return the expression of the bad runs in the last ``span``, a PromQL duration, by the labels ``by``.
+
+    ``bad_series`` selects counters of failures, ``ok_series`` the counters of good runs of the same canaries, and
+    ``process`` are the labels of one canary in one process.
+    """
+    return (
+        f"sum by ({by}) (\n"
+        f"    ({bad_series}\n"
+        f"      unless {bad_series} offset {span}\n"
+        f"      and count_over_time({bad_series}[{span}])\n"
+        f"        < on ({process}) group_left ()"
+        f" max by ({process}) (count_over_time({ok_series}[{span}])))\n"
+        f"  or\n"
+        f"    increase({bad_series}[{span}])\n"
+        f")"
+    )
 
 
 def firing_expression(name: str, detector: Ratio | BurnRate, scope: str = "canary") -> str:
@@ -201,7 +210,7 @@ def alert_active_expression(
     return f"max by ({by}) ({metric_name(names.ALERT_ACTIVE)}{{{', '.join(matchers)}}}) == 1"
 
 
-def _blame_matchers(rule: Rule) -> list[str]:
+def blame_matchers(rule: Rule) -> list[str]:
     """Return the matchers of faults that are bad for ``rule``; a failed run without a fault also matches.
 
     A run that was cancelled, or that the client delayed, is never bad

@@ -44,12 +44,18 @@ class ScrapeReader(MetricReader):
 
 
 class MetricsText:
-    """Renders the series of one reader. Threads may call it; they render one after the other."""
+    """Renders the series of one reader. Threads may call it; they render one after the other.
+
+    The attribute ``cloud.region`` of the resource is the label ``region`` of each series: Prometheus compares regions,
+    and would need a join with ``target_info`` otherwise. Over OTLP it stays an attribute of the resource.
+    """
 
     def __init__(self, store: SeriesStore, reader: MetricReader, resource: Mapping[str, object]) -> None:
         self._store = store
         self._observer = Observer(store, reader)
         self._resource = resource
+        region = resource.get(names.CLOUD_REGION)
+        self._constant = {names.REGION_LABEL: region} if region else {}
         self._texts: dict[Format, dict[str, FamilyText]] = {"classic": {}, "openmetrics": {}}
         self._lock = threading.Lock()
 
@@ -64,7 +70,7 @@ class MetricsText:
             pieces = [target_info(self._resource, text_format).encode("utf-8", "replace")]
             for name, family in self._store.families.copy().items():
                 if name not in texts:
-                    texts[name] = FamilyText(family, text_format)
+                    texts[name] = FamilyText(family, text_format, self._constant)
                 pieces += texts[name].render()
             if text_format == "openmetrics":
                 pieces.append(b"# EOF\n")

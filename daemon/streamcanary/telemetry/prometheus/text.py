@@ -29,11 +29,15 @@ _TYPES: Final = {"counter": "counter", "updowncounter": "gauge", "gauge": "gauge
 
 
 class FamilyText:
-    """The text of one family in one format, kept between scrapes."""
+    """The text of one family in one format, kept between scrapes.
 
-    def __init__(self, family: Family, text_format: Format) -> None:
+    Each series has the ``constant`` attributes as labels, too, unless it has such an attribute of its own.
+    """
+
+    def __init__(self, family: Family, text_format: Format, constant: Mapping[str, object]) -> None:
         self.name = sample_name(family.name, family.unit, family.kind)
         self._family = family
+        self._constant = constant
         self._has_exemplars = text_format == "openmetrics"
         self._header = _header(family, self.name, text_format).encode("utf-8", "replace")
         self._template: _HistogramTemplate | None = None
@@ -47,7 +51,7 @@ class FamilyText:
         """Return the current text in UTF-8, in pieces; none if the family has no value."""
         series = self._family.series[:]
         for each in series[len(self._versions) :]:
-            labels = format_labels(each.attributes)
+            labels = format_labels({**self._constant, **each.attributes})
             self._is_duplicate.append(labels in self._known_labels)
             self._known_labels.add(labels)
             self._versions.append(0)  # a series without a value has version 0

@@ -27,15 +27,39 @@ def _add_rules_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fleet",
         action="store_true",
-        help="Print the rules about the fleet of the configuration instead: one alert for all members, if a share of "
-        "them fails.",
+        help="Print the rules about all daemons together instead: the members of the fleet in the configuration, or "
+        "vantage points such as regions.",
+    )
+    parser.add_argument(
+        "--vantage",
+        metavar="LABEL",
+        help="With --fleet: the rules about vantage points, which are the values of this label. Default: region, if "
+        "the configuration has a region and no fleet.",
+    )
+    parser.add_argument(
+        "--at-least",
+        metavar="K",
+        help="With --fleet: number of vantage points that must fail until ProviderDown fires. Default: 2.",
+    )
+    parser.add_argument(
+        "--of",
+        metavar="N",
+        help="With --fleet: number of vantage points that there are; fewer with metrics are a ticket. Default: those "
+        "that had metrics in the last week.",
+    )
+    parser.add_argument(
+        "--ignoring",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="With --fleet: job or namespace, if it differs between the vantage points. Repeatable.",
     )
     parser.add_argument(
         "--by",
         action="append",
         default=[],
         metavar="LABEL",
-        help="With --fleet: evaluate each value of a label of the metrics by itself, such as region. Repeatable.",
+        help="With --fleet: evaluate each value of a label of the metrics by itself, such as cluster. Repeatable.",
     )
     parser.add_argument(
         "--match",
@@ -47,8 +71,8 @@ def _add_rules_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold",
         metavar="SHARE",
-        help="With --fleet: share of the members, of those that ran recently, from which FleetFailing fires. Default: "
-        "50%%.",
+        help="With --fleet: share of the members that ran recently, or of the runs of a vantage point, from which it "
+        "fails. Default: 50%%.",
     )
 
 
@@ -80,7 +104,8 @@ VERBS = (
         "becomes an alert on streamcanary_alert_active, which the daemon exports.",
         examples=(
             "streamcanary rules -c config/streamcanary.yaml > rules.yaml",
-            "streamcanary rules -c config/examples/sidecar.yaml --fleet --by region > fleet-rules.yaml",
+            "streamcanary rules -c config/examples/sidecar.yaml --fleet > fleet-rules.yaml",
+            "streamcanary rules -c streamcanary.yaml --fleet --vantage region --at-least 2 > region-rules.yaml",
         ),
         add_arguments=_add_rules_arguments,
     ),

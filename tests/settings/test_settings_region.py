@@ -1,0 +1,63 @@
+"""The key ``region``: where a daemon runs."""
+
+from pathlib import Path
+
+import pytest
+
+from streamcanary.settings import ConfigInvalid, Settings, load
+
+VALID = """\
+region: ${REGION}
+targets:
+  own: {base_url: "http://127.0.0.1:8080/v1", api_key: none}
+canaries:
+  chat: {target: own, model: m}
+"""
+
+
+def loaded(folder: Path, text: str = VALID, **environ: str) -> Settings:
+    """Return the settings of ``text``."""
+    path = folder / "c.yaml"
+    path.write_text(text)
+    return load(path, environ)
+
+
+def problems(folder: Path, text: str, **environ: str) -> list[str]:
+    """Return the config errors of ``text``, without the path of the file."""
+    with pytest.raises(ConfigInvalid) as raised:
+        loaded(folder, text, **environ)
+    return [str(problem).removeprefix(f"{folder / 'c.yaml'}:") for problem in raised.value.problems]
+
+
+def test_the_region_may_come_from_the_environment(tmp_path: Path) -> None:
+    """All regions have one file; a variable of the file or an override has the region."""
+    assert "eu-west-1" == loaded(tmp_path, REGION="eu-west-1").region
+    assert "us" == loaded(tmp_path, VALID.replace("region: ${REGION}\n", ""), STREAMCANARY_REGION="us").region
+
+
+def test_there_is_no_region_by_default(tmp_path: Path) -> None:
+    """A daemon that is alone needs none."""
+    assert None is loaded(tmp_path, VALID.replace("region: ${REGION}\n", "")).region
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("''", "1:9: region: must have at least 1 character"),
+        ("7", "1:9: region: must be text, not a number; put it in quotes"),
+        ("[eu, us]", "1:1: region: must be text, not a list"),
+        (f"'{'a' * 201}'", "1:9: region: must have at most 200 characters"),
+    ],
+)
+def test_invalid_regions(tmp_path: Path, value: str, expected: str) -> None:
+    """A region is a short text."""
+    assert [expected] == problems(tmp_path, VALID.replace("${REGION}", value))
+
+
+def test_a_resource_of_another_region_is_refused(tmp_path: Path) -> None:
+    """Metrics and traces of one daemon must not be of two regions; the same one twice is valid."""
+    text = f"{VALID}telemetry: {{resource: {{cloud.region: eu}}}}\n"
+    assert "eu" == loaded(tmp_path, text, REGION="eu").region
+    [problem] = problems(tmp_path, text, REGION="us")
+    assert "6:38: telemetry.resource.cloud.region: " in problem
+    assert problem.endswith("is not the region of this daemon, which is us by the key region; remove one of them")
