@@ -177,6 +177,12 @@ class Settings(BaseSettings):
                 "alive; remove it: the alerts FleetSilent and FleetAbsent of streamcanary rules --fleet tell of members"
             )
             yield ConfigIssue(("heartbeat",), message)
+        if self.region is not None and "instance" not in self.model_fields_set and self.alerts.receivers:
+            message = (
+                "instance is the default in all regions: a notification of one has the key of another, and resolves "
+                "it; write instance, with the region in it"
+            )
+            yield ConfigIssue(("region",), message)
         if not self.web.enabled and self.telemetry.otlp is None and not self.alerts.receivers:
             message = "the results go nowhere: add telemetry.otlp or a receiver, or remove enabled: false for /metrics"
             yield ConfigIssue(("web", "enabled"), message)

@@ -305,7 +305,7 @@ def test_commands_exist(command: Command, capfd: pytest.CaptureFixture[str]) -> 
         targets = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if "##" in line}
         assert set() == {word for word in arguments if "=" not in word} - targets
     else:
-        assert program in {"export", "git", "cd", "curl", "docker", "cosign", "helm", "kubectl"}
+        assert program in {"export", "git", "cd", "curl", "docker", "cosign", "helm", "kubectl", "promtool"}
 
 
 @pytest.mark.parametrize("command", [each for each in STREAMCANARY_COMMANDS if each.words[1] in RUN], ids=place)

@@ -9,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from streamcanary.cli.main import main
+from streamcanary.settings import load
 from streamcanary.simulator import Simulator
 from support.programs.daemon import run_command
 from support.programs.helm import CHART, MINIMAL, VALUES, helm, merged, object_of, objects_of, rendered
@@ -90,6 +91,20 @@ def test_the_instance_can_be_chosen(tmp_path: Path) -> None:
     objects = rendered(tmp_path, values=merged(MINIMAL, {"config": {"instance": "production"}}))
     config = YAML(typ="safe", pure=True).load(object_of(objects, "ConfigMap")["data"][CONFIG])
     assert "production" == config["instance"]
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "e$u ä"])
+def test_the_region_is_a_variable_and_part_of_the_instance(tmp_path: Path, region: str) -> None:
+    """Releases of the same name in several regions have alerts with keys of their own."""
+    target = {"api_key": "none", "api_key_file": None}
+    values = merged(MINIMAL, {"region": region, "config": {"targets": {"openai": target}}})
+    objects = rendered(tmp_path, values=values)
+    (tmp_path / CONFIG).write_text(object_of(objects, "ConfigMap")["data"][CONFIG])
+    environ = {each["name"]: each["value"] for each in daemon_container(objects)["env"] if "value" in each}
+    (tmp_path / "token").write_text("0123456789abcdef")
+    environ["STREAMCANARY_WEB__TOKEN_FILE"] = str(tmp_path / "token")
+    settings = load(tmp_path / CONFIG, environ)
+    assert (region, f"{region}/monitoring/canary-streamcanary") == (settings.region, settings.instance)
 
 
 def test_large_and_special_values_arrive_unchanged(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         (
             "replicas is 2, and there is no database that the pods could share: each would probe everything, and "
             "notify. Set database.existingSecret, the name of a Secret with the URL of a PostgreSQL database, or "
-            "replicas: 1. To probe from several places, install the chart once in each, with another config.instance"
+            "replicas: 1. To probe from several places, install the chart once in each, with another region"
         ),
     ),
     "several replicas of a ConfigMap that exists, without a database": (
@@ -25,7 +25,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         (
             "replicas is 3, and there is no database that the pods could share: each would probe everything, and "
             "notify. Set database.existingSecret, the name of a Secret with the URL of a PostgreSQL database, or "
-            "replicas: 1. To probe from several places, install the chart once in each, with another config.instance"
+            "replicas: 1. To probe from several places, install the chart once in each, with another region"
         ),
     ),
     "database twice": (
@@ -45,6 +45,10 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "name of the replica": (
         {"database": {"existingSecret": "db"}, "config": {"store": {"replica": "a"}}},
         "config.store.replica: the chart sets it, to the name of the pod",
+    ),
+    "two regions": (
+        {"region": "eu", "config": {"region": "us"}},
+        "region is eu and config.region is us; remove one of them",
     ),
     "tag and digest": (
         {"image": {"tag": "0.1.0", "digest": SHA}},

@@ -61,3 +61,27 @@ def test_a_resource_of_another_region_is_refused(tmp_path: Path) -> None:
     [problem] = problems(tmp_path, text, REGION="us")
     assert "6:38: telemetry.resource.cloud.region: " in problem
     assert problem.endswith("is not the region of this daemon, which is us by the key region; remove one of them")
+
+
+RECEIVER = """\
+alerts:
+  receivers:
+    hook: {type: webhook, url: "http://127.0.0.1:9/", secret: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (VALID, 0),
+        (VALID + RECEIVER, 1),
+        (f"instance: eu\n{VALID}{RECEIVER}", 0),
+        (VALID.replace("region: ${REGION}\n", "") + RECEIVER, 0),
+    ],
+    ids=["no receiver", "default instance", "instance", "no region"],
+)
+def test_regions_with_the_same_instance_are_a_warning(tmp_path: Path, text: str, expected: int) -> None:
+    """Their notifications would have the same keys: one region would resolve what another one still sees failing."""
+    warnings = [str(warning) for warning in loaded(tmp_path, text, REGION="eu").warnings]
+    found = [warning for warning in warnings if "region: instance is the default in all regions" in warning]
+    assert expected == len(found), warnings

@@ -1,6 +1,7 @@
 """The region of a daemon: a label at ``/metrics``, and an attribute of the resource over OTLP."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from opentelemetry.metrics import Observation
@@ -69,7 +70,7 @@ async def test_there_is_no_label_without_a_region() -> None:
     ],
     ids=["section", "variable", "key before variable"],
 )
-async def test_the_region_of_the_resource_is_the_label(source: dict[str, object], monkeypatch) -> None:
+async def test_the_region_of_the_resource_is_the_label(source: dict[str, Any], monkeypatch) -> None:
     """The standard attribute has the same effect as the key ``region``, which comes first."""
     for name, value in (source.pop("environ", None) or {}).items():
         monkeypatch.setenv(name, value)

@@ -7,7 +7,7 @@
 {{- $config = .Files.Get "files/simulation.yaml" | fromYaml -}}
 {{- end -}}
 {{- if not (hasKey $config "instance") -}}
-{{- $_ := set $config "instance" (printf "%s/%s" $namespace $fullname) -}}
+{{- $_ := set $config "instance" (ternary (printf "%s/%s/%s" (.Values.region | replace "$" "$$") $namespace $fullname) (printf "%s/%s" $namespace $fullname) (ne .Values.region "")) -}}
 {{- end -}}
 {{- $web := $config.web | default dict -}}
 {{- $hosts := list $fullname (printf "%s.%s" $fullname $namespace) (printf "%s.%s.svc" $fullname $namespace) (printf "%s.%s.svc.cluster.local" $fullname $namespace) -}}

@@ -40,6 +40,10 @@ are, is a matter of the chart. With "isCheck", a missing Secret does not keep th
 - name: STREAMCANARY_STORE__PATH
   value: /var/lib/streamcanary/streamcanary.db
 {{- end }}
+{{- with $root.Values.region }}
+- name: STREAMCANARY_REGION
+  value: {{ . | quote }}
+{{- end }}
 {{- range $root.Values.secret.env }}
 - name: {{ . | quote }}
   valueFrom:

@@ -31,8 +31,11 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- if and $values.existingConfigMap $values.web.allowedHosts -}}
 {{- $problems = append $problems (printf "web.allowedHosts has no effect on the ConfigMap %s; write the names into web.allowed_hosts of its configuration" $values.existingConfigMap) -}}
 {{- end -}}
+{{- if and $values.region (hasKey $values.config "region") (ne $values.region (toString $values.config.region)) -}}
+{{- $problems = append $problems (printf "region is %s and config.region is %s; remove one of them" $values.region (toString $values.config.region)) -}}
+{{- end -}}
 {{- if and (gt (int $values.replicas) 1) (not (include "streamcanary.isShared" .)) -}}
-{{- $problems = append $problems (printf "replicas is %d, and there is no database that the pods could share: each would probe everything, and notify. Set database.existingSecret, the name of a Secret with the URL of a PostgreSQL database, or replicas: 1. To probe from several places, install the chart once in each, with another config.instance" (int $values.replicas)) -}}
+{{- $problems = append $problems (printf "replicas is %d, and there is no database that the pods could share: each would probe everything, and notify. Set database.existingSecret, the name of a Secret with the URL of a PostgreSQL database, or replicas: 1. To probe from several places, install the chart once in each, with another region" (int $values.replicas)) -}}
 {{- end -}}
 {{- if and $values.database.existingSecret $values.persistence.existingClaim -}}
 {{- $problems = append $problems (printf "persistence.existingClaim is %s, and the store is in the database of database.existingSecret; remove one of them. streamcanary migrate-store copies a store" $values.persistence.existingClaim) -}}
@@ -90,7 +93,7 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- $owned := list "POD_NAME" "POD_NAMESPACE" "POD_UID" "POD_IP" "NODE_NAME" "CONTAINER_NAME" "STREAMCANARY_WEB__HOST" "STREAMCANARY_WEB__PORT" "STREAMCANARY_WEB__TOKEN" "STREAMCANARY_WEB__TOKEN_FILE" "STREAMCANARY_STORE__PATH" "STREAMCANARY_STORE__REPLICA" "STREAMCANARY_STORE__URL_FILE" -}}
+{{- $owned := list "POD_NAME" "POD_NAMESPACE" "POD_UID" "POD_IP" "NODE_NAME" "CONTAINER_NAME" "STREAMCANARY_WEB__HOST" "STREAMCANARY_WEB__PORT" "STREAMCANARY_WEB__TOKEN" "STREAMCANARY_WEB__TOKEN_FILE" "STREAMCANARY_STORE__PATH" "STREAMCANARY_STORE__REPLICA" "STREAMCANARY_STORE__URL_FILE" "STREAMCANARY_REGION" -}}
 {{- $seen := dict -}}
 {{- range $place, $names := dict "secret.env" $values.secret.env "extraEnv" (include "streamcanary.names" $values.extraEnv | fromJsonArray) -}}
 {{- range $variable := $names -}}

@@ -135,11 +135,11 @@ def test_an_outage_of_the_provider_is_no_ticket_about_a_region(tmp_path: Path) -
 
 
 def test_the_page_names_the_regions(tmp_path: Path) -> None:
-    """Its labels are those of the canary, without a region; its texts have the regions that fail, and the good ones."""
+    """It has the labels of the canary, without a region; its texts have the failing regions, and the healthy ones."""
     series = [one for process in three("eu", "us") for one in process.series(2700)]
     annotations = {
         "summary": "chat: openai fails in 2 of 3 vantage points (region: eu, us)",
-        "description": "2 or more see it fail, so the provider is down, and not the way there from one of them. Good: "
+        "description": "2 or more see it fail, so the provider is down, and not the path from one of them. Healthy: "
         "ap. The faults are in streamcanary_failures_total, and the runs in /api/v1/runs of a daemon.",
     }
     test = at(2400, "ProviderDown", ({**CANARY, "severity": "page"}, annotations))
@@ -147,12 +147,12 @@ def test_the_page_names_the_regions(tmp_path: Path) -> None:
     assert 0 == code, output
 
 
-def test_the_way_from_one_region_is_a_ticket_with_its_name(tmp_path: Path) -> None:
+def test_the_path_from_one_region_is_a_ticket_with_its_name(tmp_path: Path) -> None:
     """It fires in that region, after the five minutes in which others could follow, and nobody is paged."""
     series = [one for process in three("eu") for one in process.series(4500)]
     annotations = {
-        "summary": "chat: openai fails in region eu, and is good in ap, us",
-        "description": "100% of the runs there fail. The provider is up, and the way there from eu is down: look at "
+        "summary": "chat: openai fails in region eu, and is healthy in ap, us",
+        "description": "100% of the runs there fail. The provider is up, and the path from eu to it is down: look at "
         "its network, proxy, DNS and key, and at streamcanary_failures_total by error_type.",
     }
     tests = [
@@ -211,7 +211,7 @@ def test_a_flapping_provider_is_one_page(tmp_path: Path) -> None:
     assert 1 == len(spans(times))
 
 
-def test_a_region_without_data_is_neither_good_nor_failing(tmp_path: Path) -> None:
+def test_a_region_without_data_is_neither_healthy_nor_failing(tmp_path: Path) -> None:
     """If one of three is silent, two that fail page, and one that fails does not: it is a ticket."""
     silent = Process(region="ap", result=good, gone=600.0)
     cases = {

@@ -45,7 +45,7 @@ class Alertmanager(Program):
         self._slack = slack
         self._group_wait = group_wait
         self._group_interval = group_interval or group_wait
-        self._name = peer._name if peer else f"test-{uuid.uuid4().hex}"
+        self._name: str = peer._name if peer else f"test-{uuid.uuid4().hex}"
 
     @property
     def url(self) -> str:

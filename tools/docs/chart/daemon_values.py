@@ -27,6 +27,7 @@ REFINEMENTS: Final[Refinements] = {
     **IMAGE,
     **LOG,
     "nameOverride": LABEL,
+    "region": {"maxLength": 200, "pattern": "^\\S*( \\S+)*$"},
     "fullnameOverride": {"maxLength": 53, "pattern": "^([a-z]([-a-z0-9]*[a-z0-9])?)?$"},  # also of the Service
     "commonLabels": TEXTS,
     "image.pullSecrets": {"items": {"type": "object", "required": ["name"], "properties": {"name": NAME}}},

@@ -4,8 +4,8 @@ Counters are added up over the processes of a vantage point, so a canary may mov
 no run. Bad runs are those that a rule of the daemon counts by default: faults whose blame is the configuration or the
 process of the daemon are no evidence about a provider.
 
-The window is the shortest one of :data:`WINDOWS` with five runs, by the interval that the vantage point exports. The
-file has the windows that the canaries of one configuration need.
+The window is the shortest one in the file with five runs, by the interval that the vantage point exports; the longest
+one, if there is none. The file has the windows of :data:`WINDOWS` that the canaries of one configuration need.
 
 https://prometheus.io/docs/prometheus/latest/querying/operators/
 """
@@ -29,8 +29,10 @@ DEFAULT_AT_LEAST: Final = 2
 DEFAULT_THRESHOLD: Final = 0.5
 """The share of bad runs from which a vantage point fails."""
 
-WINDOWS: Final = (300.0, 1800.0, 10_800.0, 86_400.0)
-"""Seconds in which the runs of a vantage point are counted."""
+WINDOWS: Final = tuple(60.0 * minutes for minutes in (5, 10, 25, 50, 100, 150, 300, 600, 1440))
+"""Lengths in seconds of the windows in which the runs of a vantage point are counted; each holds 5 to 12 runs.
+
+Intervals of 1, 2, 5, 10, 20, 30 and 60 minutes have five runs in theirs."""
 
 RUNS_IN_WINDOW: Final = 5
 """The expected runs in a window, at least; three of them must have been observed."""
@@ -77,11 +79,9 @@ class VantageRuleOptions(Struct, frozen=True, kw_only=True):
 
     @property
     def windows(self) -> tuple[float, ...]:
-        """The windows up to the one with enough runs of the canary that runs most seldom."""
-        longest = max((each for each in self.intervals if each <= MAX_INTERVAL), default=0.0)
-        return tuple(
-            window for number, window in enumerate(WINDOWS) if not number or _limit(WINDOWS[number - 1]) < longest
-        )
+        """The windows of the canaries, the shortest first; at least one."""
+        intervals = [interval for interval in self.intervals if interval <= MAX_INTERVAL] or [0.0]
+        return tuple(sorted({next(each for each in WINDOWS if _limit(each) >= interval) for interval in intervals}))
 
 
 class VantageQueries:
@@ -129,7 +129,7 @@ class VantageQueries:
         )
 
     def point_failing(self, quiet: float) -> str:
-        """Return the expression of the share of bad runs of failing vantage points, if another one is good.
+        """Return the expression of the share of bad runs of failing vantage points, if another one is healthy.
 
         It is empty while ``ProviderDown`` fires, and for ``quiet`` seconds after it.
         """
@@ -231,7 +231,7 @@ class VantageQueries:
         return f"({share})\n  and on ({self._point}) {last_run} > on ({self._point}) {oldest}"
 
     def _state(self) -> str:
-        """Return the expression of 1 for each vantage point that fails, and 0 for each good one.
+        """Return the expression of 1 for each vantage point that fails, and 0 for each healthy one.
 
         One that fails does so until the share is below a quarter of the threshold: in a partial outage the share of a
         few runs varies much.

@@ -105,7 +105,7 @@ VERBS = (
         examples=(
             "streamcanary rules -c config/streamcanary.yaml > rules.yaml",
             "streamcanary rules -c config/examples/sidecar.yaml --fleet > fleet-rules.yaml",
-            "streamcanary rules -c streamcanary.yaml --fleet --vantage region --at-least 2 > region-rules.yaml",
+            "streamcanary rules -c config/examples/regions/streamcanary.yaml --fleet --vantage cloud_region",
         ),
         add_arguments=_add_rules_arguments,
     ),
