@@ -84,6 +84,9 @@ class AlertingWorld(RuleBasedStateMachine):
         )
 
     def _run(self, canary: Canary, how: str) -> None:
+        self._step(RunFinished(self._create_run(canary, how)))
+
+    def _create_run(self, canary: Canary, how: str) -> Outcome:
         self.run_number += 1
         at = self.harness.now - 1.0
         run: Outcome
@@ -96,8 +99,7 @@ class AlertingWorld(RuleBasedStateMachine):
             reason, budget = ("budget", BUDGETS[how]) if how in BUDGETS else ("overlap", None)
             times = {"started": at, "scheduled": at, "duration": 0.0}
             run = a_run(self.run_number, OutcomeKind.SKIPPED, **times, reason=reason, budget=budget)
-        run = msgspec.structs.replace(run, canary=canary.name, target=canary.target, provider=canary.provider)
-        self._step(RunFinished(run))
+        return msgspec.structs.replace(run, canary=canary.name, target=canary.target, provider=canary.provider)
 
     def _advance(self, seconds: float) -> None:
         self.harness.now += seconds
