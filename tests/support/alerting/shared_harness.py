@@ -30,9 +30,12 @@ T = TypeVar("T")
 
 
 class SharedDatabase(Protocol):
-    """The database of the harness. ``inputs`` is the connection of all replicas."""
+    """The database of the harness."""
 
-    inputs: AlertInputs
+    @property
+    def inputs(self) -> AlertInputs:
+        """The connection of all replicas."""
+        ...
 
     async def take_over(self, *, fence: bool) -> Ownership:
         """Make another replica the owner; with ``fence``, the owner before has not released its lease."""
@@ -52,7 +55,7 @@ class MemoryDatabase:
 
     def __init__(self) -> None:
         self.alerts = MemoryAlerts()
-        self.inputs: MemoryAlertInputs = MemoryAlertInputs(self.alerts)
+        self.inputs = MemoryAlertInputs(self.alerts)
         self._session = 0
 
     async def take_over(self, *, fence: bool) -> Ownership:
