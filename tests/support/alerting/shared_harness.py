@@ -49,6 +49,10 @@ class SharedDatabase(Protocol):
         """Perform the next ``count`` commits, and answer them with an error."""
         ...
 
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
 
 class MemoryDatabase:
     """The database in memory."""
@@ -70,6 +74,9 @@ class MemoryDatabase:
     def lose_answers(self, count: int) -> None:
         """Lose the answers of the next commits."""
         self.inputs.lost_answers = count
+
+    async def close(self) -> None:
+        """Do nothing."""
 
 
 class DeposedOwner:
@@ -118,8 +125,10 @@ class SharedHarness(EngineHarness):
         self._take_lease(fence=False)
 
     def close(self) -> None:
-        """Close the event loop."""
-        self._loop.close()
+        """Close the connections and the event loop."""
+        if not self._loop.is_closed():
+            self.wait_for(self.database.close())
+            self._loop.close()
 
     def wait_for(self, result: Coroutine[Any, Any, T]) -> T:
         """Return the result of a call of the database."""
