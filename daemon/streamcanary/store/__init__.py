@@ -1,1 +1,1 @@
-"""The store of the daemon, a SQLite database with one writer thread: history, incidents, outbox, silences, spend."""
+"""The store of the daemon, in SQLite or PostgreSQL: history, incidents, outbox, silences, spend."""

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.store.connection import ReadOnlyDatabase
-from streamcanary.store.errors import RunsUnreadable, StoreMissing
+from streamcanary.store.errors import RunsUnreadable, StoreError, StoreMissing
 from streamcanary.store.sqlite.database_file import open_read_only
 from streamcanary.store.sqlite.error_classification import is_corruption, primary_code
 from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, stored_version
@@ -28,10 +29,10 @@ def read_only_file(path: Path) -> Iterator[ReadOnlyDatabase]:
         with closing(_open_database(path)) as connection:
             names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
             yield ReadOnlyDatabase(connection, frozenset(name for (name,) in names))
-    except RunsUnreadable:
+    except (StoreError, SecretUnreadable):
         raise
     except Exception as error:  # noqa: BLE001 - a damaged file can cause almost any error, which the message names
-        raise _unreadable_error(path, error) from None
+        raise unreadable_error(path, error) from None
 
 
 def _open_database(path: Path) -> sqlite3.Connection:
@@ -65,7 +66,8 @@ def _check_database(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _unreadable_error(path: Path, error: Exception) -> RunsUnreadable:
+def unreadable_error(path: Path, error: Exception) -> RunsUnreadable:
+    """Return the error for ``error``, which reading the file at ``path`` raised."""
     if isinstance(error, sqlite3.Error):
         if primary_code(error) in _BUSY_CODES:
             return RunsUnreadable(

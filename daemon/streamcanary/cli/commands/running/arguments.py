@@ -1,4 +1,4 @@
-"""The arguments of the verbs ``run``, ``demo``, ``simulate``."""
+"""The arguments of the verbs ``run``, ``demo``, ``simulate``, ``migrate-store``."""
 
 import argparse
 from pathlib import Path
@@ -34,6 +34,23 @@ def _add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_simulate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=9466, help="Port; 0 selects a free one. Default: %(default)s.")
     parser.add_argument("--timeline", type=Path, metavar="FILE", help="Timeline of faults, YAML.")
+
+
+def _add_migrate_store_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config_option(
+        parser,
+        required=False,
+        help="Configuration file, YAML: its store is the one that is not given by --from or --to.",
+    )
+    parser.add_argument(
+        "--from", dest="source", metavar="DATABASE", help="Store to read: a file of SQLite, or a URL of PostgreSQL."
+    )
+    parser.add_argument(
+        "--to",
+        dest="target",
+        metavar="DATABASE",
+        help="Store to write: a file or a URL. It is created, or empty.",
+    )
 
 
 def _add_logging_options(parser: argparse.ArgumentParser) -> None:
@@ -79,5 +96,19 @@ VERBS = (
         ),
         add_arguments=_add_simulate_arguments,
         runs_until_stopped=True,
+    ),
+    Verb(
+        name="migrate-store",
+        module="streamcanary.cli.commands.running.migrate_store",
+        help="Copy the store to another database",
+        description="Copy the store between a file of SQLite and PostgreSQL, in either direction: alerts with their "
+        "notifications and silences, runs, rollups, spend, and what was learned. Stop the daemon before. All of it is "
+        "copied or nothing, so that a copy that was interrupted can be made again; the source stays as it is. The exit "
+        "code is 1 if damaged rows were left out, and 2 if nothing was copied.",
+        examples=(
+            "streamcanary migrate-store -c new.yaml --from /var/lib/streamcanary/streamcanary.db",
+            "streamcanary migrate-store -c streamcanary.yaml --to /var/lib/streamcanary/streamcanary.db",
+        ),
+        add_arguments=_add_migrate_store_arguments,
     ),
 )
