@@ -139,6 +139,7 @@ SECRETS = {
     "hook": "whsec_" + "c2VjcmV0" * 4,
     "hook-url": "http://127.0.0.1:1/",
     "web-token": "of-no-worth",
+    "database-url": "postgresql://streamcanary:password@db.example/streamcanary",
     "hook-key": "whsec_" + "c2VjcmV0" * 4,
     "mail": "mailtos://user:password@example.com?to=oncall@example.com",
 }
@@ -305,7 +306,7 @@ def test_commands_exist(command: Command, capfd: pytest.CaptureFixture[str]) -> 
         targets = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if "##" in line}
         assert set() == {word for word in arguments if "=" not in word} - targets
     else:
-        assert program in {"export", "git", "cd", "curl", "docker", "cosign", "helm", "kubectl", "promtool"}
+        assert program in {"export", "git", "cd", "curl", "docker", "cosign", "helm", "kill", "kubectl", "promtool", "psql"}
 
 
 @pytest.mark.parametrize("command", [each for each in STREAMCANARY_COMMANDS if each.words[1] in RUN], ids=place)
