@@ -128,6 +128,7 @@ def commands(block: Block) -> list[Command]:
     return found
 
 
+KNOWN_PROGRAMS = {"export", "git", "cd", "curl", "docker", "cosign", "helm", "kill", "kubectl", "promtool", "psql"}
 KNOWN = {"yaml", "sh", "python", "text", "promql", "mermaid"}
 NO_RECEIVER = "alerts.receivers: is empty, so no alert is sent"  # as intended for a sidecar
 SECRETS = {
@@ -306,7 +307,7 @@ def test_commands_exist(command: Command, capfd: pytest.CaptureFixture[str]) -> 
         targets = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if "##" in line}
         assert set() == {word for word in arguments if "=" not in word} - targets
     else:
-        assert program in {"export", "git", "cd", "curl", "docker", "cosign", "helm", "kill", "kubectl", "promtool", "psql"}
+        assert program in KNOWN_PROGRAMS
 
 
 @pytest.mark.parametrize("command", [each for each in STREAMCANARY_COMMANDS if each.words[1] in RUN], ids=place)
