@@ -1,12 +1,29 @@
-"""Series of daemons in several regions, as Prometheus scrapes them, for tests of rules with promtool."""
+"""Daemons in several regions, their series as Prometheus scrapes them, and when alerts about them fire."""
 
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from random import Random
 
 from msgspec import Struct
 
-from support.programs.promtool import SCRAPE
+from streamcanary.alerting.prometheus.vantage_queries import VantageRuleOptions
+from streamcanary.alerting.prometheus.vantage_rules import export_vantage_rules
+from support.programs.promtool import SCRAPE, firing_times_by_alert
+
+BEGIN, END = 1800.0, 3600.0
+"""The time of an outage, in seconds."""
+
+REGIONS = ("ap", "eu", "us")
+ALERTS = (
+    "ProviderDown",
+    "VantagePointFailing",
+    "VantagePointSilent",
+    "VantagePointsMissing",
+    "CanaryVantagePointsMissing",
+)
 
 Result = str | None
 """``ok``, ``slow``, ``bad``, ``rejected`` (blame on the configuration), ``broken`` (an internal error), or ``None``."""
@@ -108,3 +125,66 @@ class Process(Struct, frozen=True, kw_only=True):
 def _series(name: str, labels: dict[str, str]) -> str:
     written = ", ".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
     return f"{name}{{{written}}}"
+
+
+def rules(**options) -> str:
+    """Return the rule file for canaries that run every 30 seconds."""
+    return export_vantage_rules(VantageRuleOptions(**{"intervals": (30.0,), **options}))
+
+
+RULES = rules()
+
+
+def good(time: float) -> Result:
+    """Return the result of a run of a healthy provider."""
+    return "ok"
+
+
+def outage(begin: float = BEGIN, end: float = END, word: Result = "bad") -> Callable[[float], Result]:
+    """Return results that are ``word`` during an outage, and good otherwise."""
+    return lambda time: word if begin <= time < end else "ok"
+
+
+def partial_outage(share: float, seed: int, begin: float = BEGIN, end: float = END) -> Callable[[float], Result]:
+    """Return results of which ``share`` are bad during an outage, independent of each other."""
+    return lambda time: (
+        "bad" if begin <= time < end and Random(f"{seed} {time:.3f}").random() < share else "ok"  # noqa: S311
+    )
+
+
+def three(*failing: str, result: Callable[[float], Result] | None = None, **fields) -> list[Process]:
+    """Return a process in each of three regions; those in ``failing`` have the results of ``result``, an outage."""
+    bad = result or outage()
+    return [
+        Process(region=region, result=bad if region in failing else good, phase=5.0 + 7 * number, **fields)
+        for number, region in enumerate(REGIONS)
+    ]
+
+
+def alerts_by_name(
+    folder: Path, until: float = 5400, text: str = RULES, **cases: list[Process]
+) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Return the begin and the last time of each alert, by its name and by the case, up to ``until`` seconds."""
+    series = {
+        name: [one for process in processes for one in process.series(until)] for name, processes in cases.items()
+    }
+    found = firing_times_by_alert(folder, text, ALERTS, series)
+    return {alert: {case: spans(times) for case, times in by_case.items()} for alert, by_case in found.items()}
+
+
+def spans(times: list[float], longest_gap: float = 2 * SCRAPE) -> list[tuple[float, float]]:
+    """Return ``times`` as the begin and the last time of each alert."""
+    ends = [before for before, after in pairwise(times) if after - before > longest_gap]
+    begins = [after for before, after in pairwise(times) if after - before > longest_gap]
+    return list(zip([times[0], *begins], [*ends, times[-1]], strict=True)) if times else []
+
+
+def firing(found: dict[str, dict[str, list[tuple[float, float]]]]) -> set[tuple[str, str]]:
+    """Return the alerts that fire in a case, as pairs of both names."""
+    return {(alert, case) for alert, by_case in found.items() for case, alerts in by_case.items() if alerts}
+
+
+def alerts_at(time: float, alert: str, *expected: tuple[dict[str, str], dict[str, str]]) -> dict[str, object]:
+    """Return the test that these alerts, labels and annotations, fire at ``time``."""
+    alerts = [{"exp_labels": labels, "exp_annotations": annotations} for labels, annotations in expected]
+    return {"eval_time": f"{time:g}s", "alertname": alert, "exp_alerts": alerts}

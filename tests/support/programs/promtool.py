@@ -65,11 +65,19 @@ def run_tests(
 def firing_times(
     folder: Path, rules: str, alertname: str, series_by_case: Mapping[str, list[dict[str, str]]]
 ) -> dict[str, list[float]]:
-    """Return for each case of ``series_by_case`` the seconds after its start at which ``alertname`` fires.
+    """Return for each case of ``series_by_case`` the seconds after its start at which ``alertname`` fires."""
+    return firing_times_by_alert(folder, rules, [alertname], series_by_case)[alertname]
+
+
+def firing_times_by_alert(
+    folder: Path, rules: str, alertnames: Iterable[str], series_by_case: Mapping[str, list[dict[str, str]]]
+) -> dict[str, dict[str, list[float]]]:
+    """Return for each alert, and each case of ``series_by_case``, the seconds after its start at which it fires.
 
     The tests expect no alert at each evaluation up to the end of the series; promtool reports the times at which one
     fires.
     """
+    alertnames = list(alertnames)
     tests = [
         {
             "name": name,
@@ -78,15 +86,16 @@ def firing_times(
             "alert_rule_test": [
                 {"eval_time": f"{SCRAPE * number:g}s", "alertname": alertname, "exp_alerts": []}
                 for number in range(len(series[0]["values"].split()))
+                for alertname in alertnames
             ],
         }
         for name, series in series_by_case.items()
     ]
     code, output = run_tests(folder, rules, tests)
-    found: dict[str, list[float]] = {name: [] for name in series_by_case}
+    found: dict[str, dict[str, list[float]]] = {alert: {name: [] for name in series_by_case} for alert in alertnames}
     for failure in _FAILED.finditer(output):
-        found[failure["name"]].append(parse_duration(failure["time"]))
-    assert (code == 1) == any(found.values()), output
+        found[failure["alert"]][failure["name"]].append(parse_duration(failure["time"]))
+    assert (code == 1) == any(times for cases in found.values() for times in cases.values()), output
     return found
 
 
