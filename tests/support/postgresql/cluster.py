@@ -88,6 +88,17 @@ class Cluster:
         return self.url(user=_ADMINISTRATOR)
 
     @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which programs of PostgreSQL connect as the administrator."""
+        return {
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.port),
+            "PGUSER": _ADMINISTRATOR,
+            "PGPASSWORD": self._password,
+            "PGDATABASE": "postgres",
+        }
+
+    @property
     def pid(self) -> int:
         """The process id of the server, which is running."""
         assert self._server is not None
