@@ -15,7 +15,7 @@ from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import ActiveAlertsSent, ConfigReloaded, Input, RunFinished, Started, Tick
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.engine.stored_rows import read_state
+from streamcanary.alerting.engine.stored_rows import UnreadableRow
 from streamcanary.alerting.service import alert_log
 from streamcanary.alerting.service.baseline_learner import BaselineLearner
 from streamcanary.alerting.service.dispatcher import delivery_failures
@@ -191,8 +191,8 @@ class EngineLoop(ABC):
         """
 
     @abstractmethod
-    async def _load_rows(self) -> Mapping[StateTable, Mapping[str, bytes]]:
-        """Return the stored rows.
+    async def _load_state(self) -> tuple[State, list[UnreadableRow]]:
+        """Return the stored state, and the rows that cannot be read.
 
         Raises:
             StoreFailing: if they cannot be read.
@@ -208,7 +208,7 @@ class EngineLoop(ABC):
     async def _merge_stored_state(self) -> StoreFailing | None:
         """Merge the stored state into the state in memory, which is newer; return the error if the store fails."""
         try:
-            stored, unreadable = read_state(await self._load_rows())
+            stored, unreadable = await self._load_state()
             merged = self._state.merge(stored)
             self._write_buffer.add(await self.history.load(merged, self.clock.time()))
         except StoreFailing as error:

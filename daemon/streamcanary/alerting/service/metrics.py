@@ -54,7 +54,10 @@ class AlertMetrics:
 
     def configure(self, engine: Engine, receivers: Iterable[str]) -> None:
         """Replace the engine and the receivers; :meth:`run` starts series, and ends those of alerts that are gone."""
+        is_known = engine is self._engine and bool(self._labels)
         self._engine, self._receivers, self._baselines = engine, tuple(receivers), {}
+        if is_known:
+            return
         before, self._labels = self._labels, dict(_possible_alerts(engine))
         gone = {tuple(labels.items()) for labels in before.values()}
         for key, labels in self._labels.items():

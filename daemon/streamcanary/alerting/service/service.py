@@ -5,7 +5,7 @@ So each notification is in the store before it is sent. While the store fails, t
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from streamcanary.alerting.config import AlertsConfig
@@ -20,11 +20,12 @@ from streamcanary.alerting.engine.inputs import (
     StoreFailed,
     StoreRecovered,
 )
+from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.engine.stored_rows import UnreadableRow, read_state
 from streamcanary.alerting.service.engine_loop import EngineLoop
 from streamcanary.alerting.service.input_queue import MAX_QUEUED_OUTCOMES, QueuedInput
 from streamcanary.alerting.service.setup import create_setup
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreLost, WriteBuffer
-from streamcanary.model.alerts.row_change import StateTable
 from streamcanary.model.alerts.silence import Silence, check_silence_limits
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
@@ -98,8 +99,8 @@ class AlertingService(EngineLoop):
         await self.submit(SilenceDeleted(id))
         return existed
 
-    async def _load_rows(self) -> Mapping[StateTable, Mapping[str, bytes]]:
-        return await self._store.load_rows()
+    async def _load_state(self) -> tuple[State, list[UnreadableRow]]:
+        return read_state(await self._store.load_rows())
 
     async def _save(self) -> None:
         """Save the write buffer; while the store fails, keep it, and let ``StoreFailing`` fire from memory.

@@ -5,7 +5,7 @@ Nothing is decided or sent from memory: while the database cannot be written, th
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 
 from streamcanary.alerting.engine.inputs import (
@@ -19,7 +19,8 @@ from streamcanary.alerting.engine.inputs import (
     StoreRecovered,
     Tick,
 )
-from streamcanary.alerting.engine.state import TABLES
+from streamcanary.alerting.engine.state import TABLES, State
+from streamcanary.alerting.engine.stored_rows import UnreadableRow, read_state
 from streamcanary.alerting.service.engine_loop import TICK_INTERVAL, EngineLoop
 from streamcanary.alerting.service.input_queue import QueuedInput
 from streamcanary.alerting.service.metrics import AlertMetrics
@@ -30,7 +31,6 @@ from streamcanary.alerting.service.shared.input_codec import decode_input
 from streamcanary.alerting.service.shared.input_feed import InputFeed
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing
 from streamcanary.model.alerts.pending_input import PendingInput
-from streamcanary.model.alerts.row_change import StateTable
 from streamcanary.model.alerts.silence import check_silence_limits
 from streamcanary.model.clock import Clock
 from streamcanary.model.replicas import Ownership
@@ -144,8 +144,9 @@ class LeasedAlertingService(EngineLoop):
             return _TICK_CHECK_INTERVAL
         return super()._seconds_until_tick()
 
-    async def _load_rows(self) -> Mapping[StateTable, Mapping[str, bytes]]:
-        return (await self._inputs.load(TABLES))[1]
+    async def _load_state(self) -> tuple[State, list[UnreadableRow]]:
+        _, rows = await self._inputs.load(TABLES)
+        return await asyncio.to_thread(read_state, rows)  # runs go on meanwhile: there may be 50,000 rows
 
     async def _save(self) -> None:
         """Save the write buffer, after loading the state at first. It is repeated until it succeeds.
