@@ -79,3 +79,33 @@ def test_the_absence_of_any_daemon(tmp_path: Path) -> None:
     rules = json.dumps(rule_spec(rendered(tmp_path, values=merged(MINIMAL, {"prometheusRule": {"enabled": True}}))))
     series = [{"series": 'streamcanary_canary_info{job="pods"}', "values": expanded("1x40")}]
     assert {"alive": []} == firing_times(tmp_path, rules, ABSENT, {"alive": series})
+
+
+@pytest.mark.real("promtool")
+@pytest.mark.parametrize(
+    ("alert", "metric", "owned", "lost", "wait"),
+    [
+        ("StreamcanaryShardsWithoutOwner", "streamcanary_replica_shards", ("300", "212"), ("300", "211"), 120.0),
+        ("StreamcanaryAlertsWithoutOwner", "streamcanary_replica_alerts_owner", ("0", "1"), ("0", "0"), 120.0),
+        ("StreamcanaryReplicaStandsBy", "streamcanary_replica_standby", ("0", "0"), ("0", "1"), 1800.0),
+    ],
+)
+def test_what_no_replica_owns_is_reported(
+    alert: str, metric: str, owned: tuple[str, str], lost: tuple[str, str], wait: float, tmp_path: Path
+) -> None:
+    """The pods are counted together, and one that is replaced within the waiting time is no alert."""
+    rules = json.dumps(rule_spec(rendered(tmp_path, "--values", VALUES["replicas"])))
+    name = "monitoring/canary-streamcanary"
+    cases = {
+        case: [
+            {
+                "series": f"{metric}{json_labels({'job': name, 'namespace': 'monitoring', 'instance': instance})}",
+                "values": expanded(f"{value}x160"),
+            }
+            for instance, value in zip(("a:9465", "b:9465"), values, strict=True)
+        ]
+        for case, values in (("owned", owned), ("lost", lost))
+    }
+    times = firing_times(tmp_path, rules, alert, cases)
+    assert [] == times.get("owned", [])
+    assert wait <= times["lost"][0] <= wait + 60

@@ -37,6 +37,7 @@ from streamcanary.model.config_types.fraction import Fraction, format_fraction
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
 from streamcanary.model.prometheus_names import metric_name as prometheus_name
+from streamcanary.model.replicas import SHARDS
 from streamcanary.reload.plan import RELOADABLE_KEYS, RESTART_KEYS
 from streamcanary.settings import Settings
 from streamcanary.telemetry.otlp.log_export import event_name
@@ -55,6 +56,7 @@ __all__ = [
     "RELOADABLE_KEYS",
     "RESERVED_PARAMETERS",
     "RESTART_KEYS",
+    "SHARDS",
     "SOURCE",
     "TEMPLATE_FIELDS",
     "VERBS",

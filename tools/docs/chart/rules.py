@@ -1,7 +1,7 @@
 """Generates the built-in rules for the PrometheusRule of the chart, as ``streamcanary rules`` exports them.
 
 The export depends on the schedule of the canaries, which the chart does not evaluate: whether runs are missing, the
-daemon decides. A last alert fires if the daemon itself has no metrics.
+daemon decides. Further alerts are about replicas that share a database, and about a daemon that has no metrics.
 """
 
 import io
@@ -13,6 +13,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarStri
 from ..product import (
     CANARY_INFO,
     NO_DATA,
+    SHARDS,
     AlertsConfig,
     Canary,
     FleetRuleOptions,
@@ -20,6 +21,8 @@ from ..product import (
     alert_active_expression,
     export_fleet_rules,
     export_rules,
+    names,
+    prometheus_name,
 )
 
 _HEADER: Final = """\
@@ -41,7 +44,7 @@ def builtin_rules() -> str:
     for group in document["groups"]:
         if group["name"] == f"streamcanary.{NO_DATA}":
             group["rules"][0]["expr"] = LiteralScalarString(alert_active_expression(NO_DATA))
-    document["groups"].append(_absence_group())
+    document["groups"] += [*_replica_groups(), _absence_group()]
     stream = io.StringIO()
     document.yaml_set_start_comment(_HEADER)
     yaml.dump({"groups": document["groups"]}, stream)
@@ -70,21 +73,63 @@ def fleet_prometheus_rule() -> str:
     return f"# {_FLEET_HEADER}" + stream.getvalue()
 
 
+def _replica_groups() -> list[dict[str, Any]]:
+    """Return the groups about replicas that share a database, whose series no other daemon has."""
+    shards = f"sum by (job, namespace) ({prometheus_name(names.REPLICA_SHARDS)}) < {SHARDS}"
+    owners = f"sum by (job, namespace) ({prometheus_name(names.REPLICA_ALERTS_OWNER)}) < 1"
+    standby = f"max by (job, namespace, instance) ({prometheus_name(names.REPLICA_STANDBY)}) == 1"
+    return [
+        _group(
+            "StreamcanaryShardsWithoutOwner",
+            shards,
+            "page",
+            "No replica runs some of the canaries: their outages are not detected",
+            "Check whether the replicas reach the database: /readyz of each says why it has no lease",
+            wait="2m",
+        ),
+        _group(
+            "StreamcanaryAlertsWithoutOwner",
+            owners,
+            "page",
+            "No replica evaluates rules and sends notifications",
+            "Check whether the replicas reach the database: /readyz of each says why it has no lease",
+            wait="2m",
+        ),
+        _group(
+            "StreamcanaryReplicaStandsBy",
+            standby,
+            "ticket",
+            "{{ $labels.instance }} runs no canary, because another configuration is the current one",
+            "Give all replicas one configuration, and raise store.generation with each change; /readyz has the reason",
+            wait="30m",
+        ),
+    ]
+
+
 def _absence_group() -> dict[str, Any]:
     """Return the group with the alert about a daemon that has not been scraped for five minutes."""
+    return _group(
+        _ABSENT,
+        f"absent({CANARY_INFO})",
+        "page",
+        "No streamcanary daemon has metrics: outages are not detected",
+        "Check the pod, and whether Prometheus scrapes it with the token of the daemon",
+        wait="5m",
+    )
+
+
+def _group(name: str, expression: str, severity: str, summary: str, description: str, *, wait: str) -> dict[str, Any]:
+    """Return the group of one alert that fires after ``wait``."""
     return {
-        "name": DoubleQuotedScalarString(f"streamcanary.{_ABSENT}"),
+        "name": DoubleQuotedScalarString(f"streamcanary.{name}"),
         "interval": "30s",
         "rules": [
             {
-                "alert": DoubleQuotedScalarString(_ABSENT),
-                "expr": f"absent({CANARY_INFO})",
-                "for": "5m",
-                "labels": {"severity": DoubleQuotedScalarString("page")},
-                "annotations": {
-                    "summary": "No streamcanary daemon has metrics: outages are not detected",
-                    "description": "Check the pod, and whether Prometheus scrapes it with the token of the daemon",
-                },
+                "alert": DoubleQuotedScalarString(name),
+                "expr": expression,
+                "for": wait,
+                "labels": {"severity": DoubleQuotedScalarString(severity)},
+                "annotations": {"summary": summary, "description": description},
             }
         ],
     }
