@@ -4,17 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from support.programs.replica_set import INTERVAL, ReplicaSet
+from support.programs.replica_set import ReplicaSet
 
 pytestmark = [pytest.mark.real("postgresql"), pytest.mark.timeout(240)]
 
+INTERVAL = 3.0
+"""Seconds between two runs: more than it takes to hand a shard over."""
 SLACK = 0.9
 """Seconds by which a request is late while other processes start."""
 
 
 async def test_a_rolling_update_loses_no_run_and_notifies_nobody(tmp_path: Path, postgres_url: str) -> None:
     """All of three replicas end one by one, while a fourth starts, and others after it."""
-    async with ReplicaSet(tmp_path, postgres_url) as replicas:
+    async with ReplicaSet(tmp_path, postgres_url, interval=INTERVAL) as replicas:
         await replicas.start_over("r0", "r1", "r2")
         await replicas.start("r3")
         seconds = []

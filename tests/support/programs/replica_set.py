@@ -1,18 +1,19 @@
 """Daemons that share a PostgreSQL, with a provider that counts their requests and a PagerDuty that tracks incidents."""
 
 import asyncio
+import json
 import re
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Self
 
 import psycopg
 
-from streamcanary.canary.triggers import phase_offset
 from support.http_client import loopback_client
 from support.programs.daemon import Daemon
 from support.programs.program import poll_until
@@ -21,7 +22,7 @@ from support.servers.provider import MODEL, FakeProvider
 from support.servers.receiver import HANG, Behaviour, Delivery
 
 INTERVAL: Final = 1.0
-"""Seconds between two runs of each canary."""
+"""Seconds between two runs of each canary, unless a test says otherwise."""
 LEASE: Final = 3.0
 """Seconds until others take over from a replica that is silent."""
 TAKEOVER: Final = LEASE + 2.5
@@ -49,7 +50,8 @@ class ReplicaSet:
     ``config`` replaces keys of the configuration of all.
     """
 
-    def __init__(self, folder: Path, url: str, **config: Any) -> None:
+    def __init__(self, folder: Path, url: str, *, interval: float = INTERVAL, **config: Any) -> None:
+        self.interval = interval
         self._folder = folder
         self._url = url
         self._config = config
@@ -76,7 +78,7 @@ class ReplicaSet:
         return {
             "store": store,
             "targets": {"sim": {"base_url": self.provider.base_url, "api_key": "none", "provider": "simulator"}},
-            "canaries": {canary: make_canary(canary) for canary in CANARIES},
+            "canaries": {canary: make_canary(canary, self.interval) for canary in CANARIES},
             "alerts": {
                 "group_wait": 0,
                 "group_interval": "1s",
@@ -84,7 +86,8 @@ class ReplicaSet:
                 "rules": {
                     "Down": {"detector": {"type": "consecutive", "failures": 2, "resolve_after": 2}},
                     # The first resolve after a first start waits for all rules of its group; these see nothing here.
-                    **dict.fromkeys(("CertificateExpiring", "CertificateExpiringSoon"), {"enabled": False}),
+                    "CertificateExpiring": {"enabled": False},
+                    "CertificateExpiringSoon": {"enabled": False},
                 },
                 "receivers": {
                     "oncall": {
@@ -109,18 +112,19 @@ class ReplicaSet:
         await asyncio.gather(*(self.daemons[name].wait_for_log("web server started") for name in names))
         await self.wait_until_shared()
 
-    async def start_over(self, *names: str) -> None:
+    async def start_over(self, *names: str, **config: Any) -> None:
         """Start replicas on an empty database, and forget what its first owner of alerts has sent to PagerDuty.
 
         It knows of no incident that an earlier database may have opened, and resolves all of its canaries.
         """
-        await self.start(*names)
+        await self.start(*names, **config)
 
         async def has_reconciled() -> bool | None:
-            query = "SELECT count(*) FROM groups WHERE position('\"is_reconciling\":true' in convert_from(value, 'UTF8')) > 0"
-            return self.query(query) == [(0,)] and len(self.pager.log) >= len(CANARIES) or None
+            groups = [json.loads(value) for (value,) in self.query("SELECT value FROM groups")]
+            is_over = bool(groups) and not any(group.get("is_reconciling") for group in groups)
+            return (is_over and len(self.pager.log) >= len(CANARIES)) or None
 
-        await poll_until(has_reconciled, 30.0, lambda: f"groups: {self.query('SELECT value FROM groups')}")
+        await poll_until(has_reconciled, 30.0, lambda: f"groups: {self.query('SELECT value FROM groups')}")  # noqa: S608 - fixed text
         assert {"dropped"} == {action for action, _ in self.pager.log}
         self.pager.log.clear()
         self.pager.deliveries.clear()
@@ -161,19 +165,20 @@ class ReplicaSet:
     async def get(self, name: str, path: str) -> Any:
         """Return the JSON at ``path`` of a replica."""
         async with loopback_client() as client:
-            return (await client.get(await self._address(name) + path)).json()
+            return (await client.get(await self.address(name) + path)).json()
 
     async def post(self, name: str, path: str, body: Mapping[str, Any]) -> Any:
         """Return the response of a replica to a POST."""
         async with loopback_client() as client:
-            return (await client.post(await self._address(name) + path, json=body)).json()
+            return (await client.post(await self.address(name) + path, json=body)).json()
 
     async def delete(self, name: str, path: str) -> int:
         """Return the status of the response of a replica to a DELETE."""
         async with loopback_client() as client:
-            return (await client.delete(await self._address(name) + path)).status_code
+            return (await client.delete(await self.address(name) + path)).status_code
 
-    async def _address(self, name: str) -> str:
+    async def address(self, name: str) -> str:
+        """Return the URL of the web server of a replica."""
         line = await self.daemons[name].wait_for_log("web server started")
         return f"http://127.0.0.1:{line['port']}"
 
@@ -255,24 +260,22 @@ class ReplicaSet:
 
     def longest_gap(self) -> float:
         """Return the longest time between two requests of one canary."""
-        return max(later - earlier for times in self.requests().values() for earlier, later in pairs(times))
+        return max(later - earlier for times in self.requests().values() for earlier, later in pairwise(times))
 
     def duplicates(self) -> dict[str, int]:
         """Return how many times each canary was asked again for one due time; canaries without such are left out."""
         found = {}
         for canary, times in self.requests().items():
-            phase = phase_offset("default", canary, INTERVAL)
-            counts = Counter((at - phase) // INTERVAL for at in times)
-            # A run that was late is in the next interval: only as many as intervals are expected in all.
-            extra = sum(counts.values()) - round((times[-1] - times[0]) / INTERVAL) - 1 if times else 0
+            # A request that was late is in a later interval: only as many as there are intervals are expected in all.
+            extra = len(times) - round((times[-1] - times[0]) / self.interval) - 1
             if extra > 0:
                 found[canary] = extra
         return found
 
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query; tables are those of the store."""
         with psycopg.connect(self._url, options="-csearch_path=streamcanary") as connection:
-            return connection.execute(sql).fetchall()  # type: ignore[call-overload, no-any-return]
+            return connection.execute(sql, parameters).fetchall()  # type: ignore[call-overload, no-any-return]
 
     async def wait_until_evaluated(self) -> None:
         """Wait until no run waits to be evaluated."""
@@ -280,12 +283,12 @@ class ReplicaSet:
         async def is_empty() -> bool | None:
             return self.query("SELECT count(*) FROM pending_inputs") == [(0,)] or None
 
-        await poll_until(is_empty, 20.0, lambda: f"pending: {self.query('SELECT kind, run_id FROM pending_inputs')}")
+        await poll_until(is_empty, 20.0, lambda: f"pending: {self.query('SELECT kind, run_id FROM pending_inputs')}")  # noqa: S608 - fixed text
 
     async def end(self) -> dict[str, int]:
         """Let all that run end by SIGTERM, the last once it has evaluated all runs; return :meth:`unrecorded`."""
         until = time.time()
-        await asyncio.sleep(INTERVAL + _SLACK)  # runs end, and are recorded
+        await asyncio.sleep(self.interval + _SLACK)  # runs end, and are recorded
         *names, last = self.running
         for name in names:
             assert 0 == (await self.daemons[name].terminate()).code
@@ -296,27 +299,22 @@ class ReplicaSet:
 
     def unrecorded(self, until: float) -> dict[str, int]:
         """Return how many requests before ``until`` have no recorded run; canaries without such are left out."""
-        query = f"SELECT canary, count(*) FROM runs WHERE kind <> 'skipped' AND started < {until} GROUP BY canary"
-        recorded = Counter({canary: count for canary, count in self.query(query)})
+        query = "SELECT canary, count(*) FROM runs WHERE kind <> 'skipped' AND started < %s GROUP BY canary"
+        recorded = Counter(dict(self.query(query, until)))
         requested = {canary: sum(at < until for at in times) for canary, times in self.requests().items()}
         return {name: count - recorded[name] for name, count in requested.items() if count > recorded[name]}
 
 
-def make_canary(name: str) -> dict[str, Any]:
+def make_canary(name: str, interval: float = INTERVAL) -> dict[str, Any]:
     """Return the section of a canary that says its name with each request."""
     return {
         "target": "sim",
         "model": MODEL,
-        "every": f"{INTERVAL:g}s",
+        "every": f"{interval:g}s",
         "prompt": f"canary {name} {{nonce}}",
         "timeouts": {"total": "900ms"},
         "retry": {"max_attempts": 1},
     }
-
-
-def pairs(times: Sequence[float]) -> list[tuple[float, float]]:
-    """Return the successive pairs of ``times``."""
-    return list(zip(times, times[1:], strict=False))
 
 
 def is_each_incident(incidents: Mapping[str, list[str]], *expected: str) -> bool:
