@@ -10,6 +10,7 @@ import pytest
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
+from streamcanary.store.errors import StoreFailing
 from streamcanary.web import request_body
 from streamcanary.web.api.alerts import alert_endpoints
 from streamcanary.web.api.endpoints import endpoint_routes
@@ -77,6 +78,7 @@ class Book:
         )
         self.made: dict[str, Silence] = {}
         self.full = False
+        self.failure: StoreFailing | None = None
 
     @property
     def silences(self) -> tuple[Silence, ...]:
@@ -85,12 +87,16 @@ class Book:
 
     async def create_silence(self, silence: Silence) -> None:
         """Create a silence, or raise the error of a full service."""
+        if self.failure is not None:
+            raise self.failure
         if self.full:
             raise ValueError("there are 1000 silences; end some of them")
         self.made[silence.id] = silence
 
     async def delete_silence(self, id: str) -> bool:  # noqa: A002 - the field's name
-        """Delete a silence."""
+        """Delete a silence, or raise ``failure``."""
+        if self.failure is not None:
+            raise self.failure
         return self.made.pop(id, None) is not None
 
 
@@ -220,6 +226,15 @@ async def test_an_invalid_matcher_is_reported_once(silence: dict[str, Any], says
     async with served() as http:
         answer = await http.post("/api/v1/silences", json=silence)
     assert (400, says) == (answer.status_code, answer.json()["detail"])
+
+
+async def test_a_silence_that_the_store_does_not_take_is_a_temporary_error() -> None:
+    """The answer has status 503 and says what has failed, for a new silence and for the end of one."""
+    book = Book()
+    book.failure = StoreFailing("the database has not answered within 5 s; try again")
+    async with served(book) as http:
+        answers = [await http.post("/api/v1/silences", json=SILENCE), await http.delete("/api/v1/silences/x")]
+    assert [(503, str(book.failure))] * 2 == [(each.status_code, each.json()["detail"]) for each in answers]
 
 
 @pytest.mark.parametrize("size", [70_000, 20_000_000])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from streamcanary.store.errors import StoreFailing
 from streamcanary.web.page.views.alerts import calendar
 from support.status import alerts, canaries
 from support.status.page import ScenarioAlerts, make_sources
@@ -164,6 +165,24 @@ async def test_an_invalid_silence_shows_the_form_again_with_what_is_wrong(fields
     assert body["why"] in page.all("input", "value")
     assert isinstance(sources.alerts, ScenarioAlerts)
     assert 1 == len(sources.alerts.made)
+
+
+async def test_a_silence_that_the_store_does_not_take_is_an_error_on_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form is shown again, and the end of a silence shows a page of its own, both with what has failed."""
+    sources = make_sources(canaries.outage(), alerts.alarmed())
+
+    async def fail(_: object) -> bool:
+        raise StoreFailing("the database has not answered within 5 s; try again")
+
+    monkeypatch.setattr(sources.alerts, "create_silence", fail)
+    monkeypatch.setattr(sources.alerts, "delete_silence", fail)
+    body = {"match": 'target="openai"', "for": "2h", "csrf": ""}
+    async with served_page(sources) as http:
+        made = await http.post("/silences", data=body, headers=same_origin(http))
+        ended = await http.post("/silences/s1/expire", data={"csrf": ""}, headers=same_origin(http))
+    assert [(503, True)] * 2 == [
+        (each.status_code, "has not answered within 5 s" in each.text) for each in (made, ended)
+    ]
 
 
 async def test_too_many_silences_are_an_error_on_the_form() -> None:

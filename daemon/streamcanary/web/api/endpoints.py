@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from streamcanary.store.errors import StoreFailing
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.problems import problem_response
 from streamcanary.web.request_body import BodyTooLarge, EarlyResponse
@@ -63,7 +64,10 @@ def _by_method(handlers: dict[str, Handler]) -> Handler:
 
 
 def authorized_handler(authorizer: Authorizer, handle: Handler) -> Handler:
-    """Return ``handle`` for authorized requests only; invalid ones get status 400 or 413 with the reason."""
+    """Return ``handle`` for authorized requests only.
+
+    Invalid ones get status 400 or 413 with the reason, and those that the store fails for 503.
+    """
 
     async def respond(request: Request) -> Response:
         rejection = authorizer.rejection_of(request)
@@ -79,6 +83,8 @@ def authorized_handler(authorizer: Authorizer, handle: Handler) -> Handler:
             return problem_response(request, 400, _validation_message(error))
         except ValueError as error:
             return problem_response(request, 400, str(error))
+        except StoreFailing as error:
+            return problem_response(request, 503, str(error))
 
     return respond
 

@@ -119,12 +119,18 @@ class AlertPages:
             return self._silences_page(request, fields, status=400, error=_problem(error))
         except ValueError as error:
             return self._silences_page(request, fields, status=400, error=str(error))
+        except StoreFailing as error:
+            return self._silences_page(request, fields, status=503, error=f"The silence is not active: {error}")
         return RedirectResponse("/silences?done=created", status_code=303, headers=SECURITY_HEADERS)
 
     async def expire(self, request: Request, form: Form) -> Response:
         """End a silence."""
         name = request.path_params["id"]
-        if not await self._sources.alerts.delete_silence(name):
+        try:
+            existed = await self._sources.alerts.delete_silence(name)
+        except StoreFailing as error:
+            raise Failure(503, "The silence has not ended.", str(error), (("/silences", "Silences"),)) from error
+        if not existed:
             links = (("/silences", "Silences"),)
             raise Failure(404, "There is no such silence.", f"{clean(name, 40)} may have been ended already.", links)
         return RedirectResponse("/silences?done=expired", status_code=303, headers=SECURITY_HEADERS)
