@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import sys
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def sections() -> tuple[str, str]:
     chart, found, sidecar = text.partition("\n## As a sidecar\n")
     assert found
     return chart, sidecar
+
+
+def section_of_replicas() -> str:
+    """Return what the page "More than one machine" says of Kubernetes."""
+    page = (ROOT / "docs" / "more-than-one-machine.md").read_text(encoding="utf-8")
+    return page.partition("\n### On Kubernetes\n")[2].partition("\n## ")[0]
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -88,9 +95,9 @@ async def run_commands(text: str, folder: Path, environ: dict[str, str]) -> str:
     return output.decode()
 
 
-async def follow(section: str, node: Node, cluster: Cluster, folder: Path, simulator: Simulator) -> str:
+async def follow(section: str, node: Node, cluster: Cluster, folder: Path, simulator: Simulator, **more: str) -> str:
     """Write the files and run the commands of a section; return the output. A simulator replaces the provider."""
-    variables = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "OPENAI_API_KEY": KEY}
+    variables = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "OPENAI_API_KEY": KEY, **more}
     (folder / "exported").touch()
     outputs = []
     for language, text in blocks(section):
@@ -150,3 +157,49 @@ async def test_the_sidecar_can_be_followed(cluster: Cluster, folder: Path, simul
         'release "shop" uninstalled',
     ):
         assert expected in output, output
+
+
+async def wait_for_replicas(cluster: Cluster, node: Node, namespace: str, *, generation: int) -> set[str]:
+    """Wait until three pods of a generation own everything between them, and return their names."""
+    encoded = cluster.get("secret", "canary-streamcanary-web", namespace=namespace)["data"]["token"]
+    headers = {"Authorization": f"Bearer {b64decode(encoded).decode()}"}
+
+    async def find() -> set[str] | None:
+        with contextlib.suppress(httpx2.HTTPError):
+            async with loopback_client() as client:
+                url = f"http://127.0.0.1:{node.pods[-1].port}/api/v1/replicas"
+                status = (await client.get(url, headers=headers)).raise_for_status().json()
+            owners = {each["name"] for each in status["replicas"] if each["shards"]}
+            is_current = {generation} == {each["generation"] for each in status["replicas"]}
+            is_settled = not status["shards_without_owner"] and status["alerts_owner"] in owners
+            return owners if is_current and is_settled and len(owners) == len(status["replicas"]) == 3 else None
+        return None
+
+    return await poll_until(find, 60, lambda: node.pods[-1].log)
+
+
+@pytest.mark.real("postgresql")
+async def test_several_pods_can_be_followed(
+    cluster: Cluster, namespace: str, folder: Path, simulator: Simulator, postgres_url: str
+) -> None:
+    """Three pods share a database: they divide the canaries, load a change, and are replaced one by one."""
+    keys = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "llm-keys"}, "stringData": {"openai": KEY}}
+    cluster.apply(keys, namespace=namespace)
+    section = section_of_replicas().replace("-n canary", f"-n {namespace}")
+    with Node(cluster, folder / "node", namespace) as node:
+        output = await follow(section, node, cluster, folder, simulator, DATABASE_URL=postgres_url)
+        assert 'deployment "canary-streamcanary" successfully rolled out' in output, output
+        assert "poddisruptionbudget.policy/canary-streamcanary" in output, output
+        first = {pod.name for pod in node.pods}
+        assert first == await wait_for_replicas(cluster, node, namespace, generation=1)
+
+        change = ("--reuse-values", "--set", "config.canaries.chat-mini.every=1m")
+        chart = str(ROOT / "helm" / "streamcanary")
+        await asyncio.to_thread(cluster.helm, "upgrade", "canary", chart, "-n", namespace, *change)
+        assert first == await wait_for_replicas(cluster, node, namespace, generation=2)
+
+        deployment = ("-n", namespace, "deployment/canary-streamcanary")
+        await asyncio.to_thread(cluster.kubectl, "rollout", "restart", *deployment)
+        await asyncio.to_thread(cluster.kubectl, "rollout", "status", *deployment, "--timeout=50s")
+        second = await wait_for_replicas(cluster, node, namespace, generation=2)
+        assert (second, set()) == ({pod.name for pod in node.pods}, first & second)

@@ -138,7 +138,7 @@ class Node:
         """What the CSI driver mounts, by class: ``{"data": {FILE: TEXT}}``."""
         self._cluster = cluster
         self._namespace = namespace
-        self._deployments: dict[str, tuple[str, RunningPod]] = {}  # by uid: the template, and its pod
+        self._deployments: dict[str, list[tuple[str, RunningPod]]] = {}  # by uid: pods with their templates
         self._seen: set[str] = set()  # the uids of Jobs and pods that have been started
         self._running: list[tuple[Object, RunningPod, float]] = []  # of Jobs, and pods of tests
         self._stop = threading.Event()
@@ -165,7 +165,7 @@ class Node:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
-        for pod in (*(pod for _, pod in self._deployments.values()), *(pod for _, pod, _ in self._running)):
+        for pod in (*self._all_pods(), *(pod for _, pod, _ in self._running)):
             pod.end()
         self._client.delete(f"/api/v1/nodes/{self._name}")
         self._client.close()
@@ -175,9 +175,15 @@ class Node:
 
     @property
     def pod(self) -> RunningPod:
-        """The pod of the only Deployment."""
-        [(_, pod)] = self._deployments.values()
+        """The only pod of the only Deployment."""
+        [pod] = self.pods
         return pod
+
+    @property
+    def pods(self) -> list[RunningPod]:
+        """The pods of the only Deployment."""
+        [pods] = self._deployments.values()
+        return [pod for _, pod in pods]
 
     def is_ready(self) -> bool:
         """Return whether the pod of the only Deployment has started, and is ready.
@@ -185,7 +191,7 @@ class Node:
         Raises:
             AssertionError: if it has ended.
         """
-        if not self._deployments:
+        if not self._all_pods():
             return False
         assert self.pod.code is None, self.pod.log
         return self.pod.is_ready()
@@ -220,20 +226,35 @@ class Node:
     def _reconcile_deployments(self, deployments: list[Object]) -> None:
         present = {each["metadata"]["uid"]: each for each in deployments}
         for uid in set(self._deployments) - set(present):
-            _, pod = self._deployments.pop(uid)
-            self._delete(pod)
+            for _, pod in self._deployments.pop(uid):
+                self._delete(pod)
         for uid, deployment in present.items():
-            template = json.dumps(deployment["spec"]["template"], sort_keys=True)
-            if uid in self._deployments and self._deployments[uid][0] != template:
-                _, former = self._deployments.pop(uid)
-                self._delete(former)
-            if uid not in self._deployments:
-                if (started := self._try_start(self._create_pod(deployment))) is None:
-                    continue
-                self._deployments[uid] = (template, started)
-            _, pod = self._deployments[uid]
-            pod.update_volumes()
-            self._report_deployment(deployment, is_ready=pod.is_ready())
+            pods = self._deployments.setdefault(uid, [])
+            self._update_pods(deployment, pods)
+            for _, pod in pods:
+                pod.update_volumes()
+            self._report_deployment(deployment, pods)
+
+    def _update_pods(self, deployment: Object, pods: list[tuple[str, RunningPod]]) -> None:
+        """Start and end pods until there are as many as the Deployment wants, with its current template.
+
+        Of several, one is replaced after the other: a new one starts, and when it is ready, an outdated one ends.
+        """
+        template, wanted = _template(deployment), deployment["spec"]["replicas"]
+        outdated = [each for each in pods if each[0] != template]
+        surge = 1 if outdated and wanted > 1 else 0
+        while len(pods) > wanted + surge or (outdated and not surge):
+            self._end(pods, outdated.pop(0) if outdated else pods[-1])
+        while len(pods) < wanted + surge:
+            if (started := self._try_start(self._create_pod(deployment))) is None:
+                return
+            pods.append((template, started))
+        if outdated and all(pod.is_ready() for _, pod in pods):
+            self._end(pods, outdated[0])
+
+    def _end(self, pods: list[tuple[str, RunningPod]], ended: tuple[str, RunningPod]) -> None:
+        pods.remove(ended)
+        self._delete(ended[1])
 
     def _start(self, workload: Object, *, is_job: bool) -> None:
         pod = self._create_pod(workload) if is_job else workload
@@ -275,13 +296,14 @@ class Node:
         self._patch(_path("Job", workload), status | ({"completionTime": now} if succeeded else {}))
         return True
 
-    def _report_deployment(self, deployment: Object, *, is_ready: bool) -> None:
+    def _report_deployment(self, deployment: Object, pods: list[tuple[str, RunningPod]]) -> None:
+        ready = sum(pod.is_ready() for _, pod in pods)
         status = {
             "observedGeneration": deployment["metadata"]["generation"],
-            "replicas": 1,
-            "updatedReplicas": 1,
-            "readyReplicas": int(is_ready),
-            "availableReplicas": int(is_ready),
+            "replicas": len(pods),
+            "updatedReplicas": sum(template == _template(deployment) for template, _ in pods),
+            "readyReplicas": ready,
+            "availableReplicas": ready,
         }
         former = deployment.get("status", {})
         if {name: former.get(name, 0) for name in status} != status:
@@ -298,8 +320,11 @@ class Node:
             self._client.post(f"{path}/serviceaccounts", json=account)
 
     def _find_log(self, namespace: str, name: str) -> str | None:
-        pods = (*self.finished, *(pod for _, pod in self._deployments.values()), *(pod for _, pod, _ in self._running))
+        pods = (*self.finished, *self._all_pods(), *(pod for _, pod, _ in self._running))
         return next((pod.log for pod in pods if (pod.namespace, pod.name) == (namespace, name)), None)
+
+    def _all_pods(self) -> list[RunningPod]:
+        return [pod for pods in list(self._deployments.values()) for _, pod in pods]
 
     def _delete(self, pod: RunningPod) -> None:
         pod.end()
@@ -314,6 +339,10 @@ class Node:
         headers = {"Content-Type": "application/merge-patch+json"}
         response = self._client.patch(f"{path}/status", content=json.dumps({"status": status}), headers=headers)
         assert response.status_code in (200, 404), response.text  # 404: deleted in the meantime
+
+
+def _template(deployment: Object) -> str:
+    return json.dumps(deployment["spec"]["template"], sort_keys=True)
 
 
 def _streamcanary_container(spec: Object) -> Object:
