@@ -236,3 +236,12 @@ async def test_reload_failed_is_about_the_file_of_the_owner() -> None:
         await wait_until(lambda: [incident.rule for incident in two.alerting.open_incidents] == ["ReloadFailed"])
         two.alerting.report_config(None)
         await wait_until(lambda: not two.alerting.open_incidents)
+
+
+async def test_change_of_the_owner_is_reported() -> None:
+    """The listener is called once the state is loaded, and when another replica owns alerting."""
+    async with running_replicas(alerts(receivers={}), 1) as (one,):
+        await one.take_over()
+        await wait_until(lambda: one.owner_changes)
+        await one.release()
+        assert [(True, True), (False, False)] == one.owner_changes

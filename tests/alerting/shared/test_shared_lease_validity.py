@@ -12,9 +12,10 @@ from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResul
 from streamcanary.alerting.notify.delivery.send_permission import sending_while
 from streamcanary.alerting.notify.receivers import apprise
 from streamcanary.alerting.notify.receivers.apprise import Apprise
+from streamcanary.model.replicas import Ownership
 from support.alerting.builders import a_message, alerts, webhook_config
 from support.alerting.messages import an_incident
-from support.alerting.service import OUTAGE, wait_until
+from support.alerting.service import OUTAGE, wait_until, webhooks_config
 from support.alerting.shared import add_runs, running_replicas
 from support.servers.receiver import FakeReceiver
 
@@ -111,3 +112,14 @@ async def test_process_that_was_stopped_past_its_lease_sends_nothing(receiver: s
             await server.wait_for_deliveries(1)
             one.lose()
             assert 1 == len(server.deliveries)
+
+
+async def test_former_lease_does_not_become_valid_with_the_next_one() -> None:
+    """A replica that has joined again, and owns alerts with another epoch, sends nothing under the former one."""
+    async with FakeReceiver() as hook, running_replicas(webhooks_config(hook=hook), 1) as (one,):
+        await one.take_over()
+        await wait_until(lambda: one.alerting.is_owner)
+        one.ownership = Ownership(one.session, 99)
+        add_runs(one.alerts, *OUTAGE)
+        await wait_until(lambda: one.transitions and one.alerting.status.undelivered_count)
+        assert [] == hook.deliveries

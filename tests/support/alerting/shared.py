@@ -27,6 +27,7 @@ class Replica:
         self.ownership: Ownership | None = None
         self.lost_leases: list[StoreError] = []
         self.transitions: list[tuple[str, bool]] = []
+        self.owner_changes: list[tuple[bool, bool]] = []
         self.inputs = MemoryAlertInputs(alerts)
         self.alerting = SharedAlerting(
             config=config,
@@ -39,6 +40,7 @@ class Replica:
             clock=clock,
         )
         self.alerting.on_lease_lost = lambda error, owner: self.lost_leases.append(error)
+        self.alerting.on_owner_change = lambda is_owner: self.owner_changes.append((is_owner, self.alerting.is_owner))
         self.alerting.on_transition = lambda one: self.transitions.append((one.rule, one.is_firing))
 
     async def take_over(self, *, fence: bool = False) -> None:

@@ -49,8 +49,9 @@ class LeasedAlertingService(EngineLoop):
     database up to ``input_delay`` seconds after they ended. ``config_problem`` is why the configuration file of this
     replica is not applied; ``None`` if it is.
 
-    ``is_published`` is whether the state was loaded. :meth:`run` raises ``SessionLost`` or ``LeaseLost``, in a group of
-    exceptions, at the first commit after another replica has become the owner.
+    ``is_published`` is whether the state was loaded; ``on_published`` is called then. :meth:`run` raises
+    ``SessionLost`` or ``LeaseLost``, in a group of exceptions, at the first commit after another replica has become the
+    owner.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class LeasedAlertingService(EngineLoop):
         self._input_delay = input_delay
         self._config_problem = config_problem
         self.is_published = False
+        self.on_published: Callable[[], None] = lambda: None
         self.feed = InputFeed(inputs, self._evaluate, self._queue.wake.set, clock)
 
     @property
@@ -169,7 +171,9 @@ class LeasedAlertingService(EngineLoop):
 
     def _publish(self) -> None:
         super()._publish()
-        self.is_published = True
+        if not self.is_published:
+            self.is_published = True
+            self.on_published()
 
     async def _repeat(self, attempt: Callable[[], Awaitable[StoreFailing | None]]) -> None:
         while (failure := await attempt()) is not None:

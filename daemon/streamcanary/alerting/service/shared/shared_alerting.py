@@ -54,8 +54,8 @@ class SharedAlerting:
     lease and some seconds. ``store`` reads runs and history.
 
     ``on_transition`` is called at the owner, as in ``AlertingService``. ``on_owner_change`` is called with whether this
-    replica owns alerting now, and ``on_lease_lost`` if a commit finds that it does not any longer, with ``SessionLost``
-    or ``LeaseLost``, and what it had; neither may block.
+    replica owns alerting now (:attr:`is_owner`), and ``on_lease_lost`` if a commit finds that it does not any longer,
+    with ``SessionLost`` or ``LeaseLost``, and what it had; neither may block.
 
     It is a user of leases: :meth:`gained`, :meth:`releasing` and :meth:`lost` are called with names of resources.
     """
@@ -233,7 +233,7 @@ class SharedAlerting:
             store=self._store,
             inputs=self._inputs,
             owner=owner,
-            is_valid=self._is_valid,
+            is_valid=lambda: self._is_valid() and self._owner() == owner,
             input_delay=self._input_delay,
             config_problem=self._config_problem,
             clock=self._clock,
@@ -242,6 +242,7 @@ class SharedAlerting:
         )
         service.view = self.view
         service.on_transition = self._report_transition
+        service.on_published = lambda: self._report_owner(is_owner=True)
         self._service = service
         if self._tasks is not None:
             self._task = self._tasks.create_task(
@@ -280,7 +281,6 @@ class SharedAlerting:
         """Run ``service`` once the ``former`` one has ended."""
         if former is not None:
             await asyncio.wait({former})
-        self._report_owner(is_owner=True)
         error: StoreError | None = None
         try:
             await service.run()
@@ -290,7 +290,8 @@ class SharedAlerting:
             if self._service is service:
                 self._show_stored()
             self._metrics.end()
-            self._report_owner(is_owner=False)
+            if service.is_published:
+                self._report_owner(is_owner=False)
         _log.warning("alerting lost: another replica owns it", extra={"error": str(error)})
         if error is not None and self.on_lease_lost is not None:
             self.on_lease_lost(error, owner)
