@@ -144,6 +144,7 @@ SECRETS = {
     "hook-key": "whsec_" + "c2VjcmV0" * 4,
     "mail": "mailtos://user:password@example.com?to=oncall@example.com",
 }
+OTHER_VARIABLES = dict.fromkeys(("OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "DB_PASSWORD"), "none")
 SIMULATOR = "http://127.0.0.1:9466/v1"
 RUN = {"check", "rules", "test-rules"}
 """Verbs whose examples are run; those of others are parsed."""
@@ -219,7 +220,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     first = next(block for block in YAML_BLOCKS if block.page == "docs/getting-started.md")
     (tmp_path / "streamcanary.yaml").write_text(first.text)
     monkeypatch.chdir(tmp_path)
-    for name, value in (VARIABLES | {"OPENAI_API_KEY": "none", "AZURE_OPENAI_API_KEY": "none"}).items():
+    for name, value in (VARIABLES | OTHER_VARIABLES).items():
         monkeypatch.setenv(name, value)
     return tmp_path
 
