@@ -41,7 +41,7 @@ class Connection(Protocol):
         """
         ...
 
-    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> Cursor:
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> object:
         """Run one statement for each of ``parameters``.
 
         Raises:

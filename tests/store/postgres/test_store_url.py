@@ -8,8 +8,7 @@ from streamcanary.store.config import StoreConfig, store_config_errors
 from streamcanary.store.errors import StoreUnwritable
 from streamcanary.store.postgres import driver
 from streamcanary.store.postgres.url import public_location
-from support.store.builders import FrozenClock
-from support.store.databases import PostgresDatabase, open_store
+from support.store.databases import PostgresDatabase
 
 GOOD = "postgresql://user:pass%40word@db.example:5433/monitoring?sslmode=require"
 
@@ -94,7 +93,7 @@ def test_a_file_of_a_url_is_checked(tmp_path) -> None:
     assert [] == list(store_config_errors(config))
     (tmp_path / "url").unlink()
     with pytest.raises(StoreUnwritable, match=r"store\.url: cannot read the secret file .*/url: No such file"):
-        open_store(config, FrozenClock())
+        PostgresDatabase.open_config(config)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,11 @@ class Database:
         """Yield a connection to new tables, without a store around it."""
         raise NotImplementedError
 
+    @staticmethod
+    def open_config(config: StoreConfig) -> Store:
+        """Open the store of ``config``."""
+        return open_store(config, FrozenClock())
+
     def open(self, clock: FrozenClock | None = None, *, keep: float = 3600.0, timeout: float = 10.0) -> Store:
         """Open the store in it."""
         return open_store(self.config(keep=keep), clock or FrozenClock(), timeout=timeout)

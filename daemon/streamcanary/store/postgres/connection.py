@@ -12,6 +12,7 @@ from psycopg.waiting import Ready
 
 T = TypeVar("T")
 
+_MAX_SINGLE_ROWS: Final = 2  # that are sent one by one, which takes no longer
 _CHECK_INTERVAL: Final = 0.1  # seconds between checks whether a call is over
 _SPECIAL: Final = re.compile(r"'[^']*'|\?|%")
 
@@ -66,15 +67,20 @@ class PostgresConnection:
         """
         return self._connection.execute(to_psycopg(sql), parameters, binary=True)
 
-    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Run one statement for each of ``parameters``, which are sent without waiting for each result.
+    def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
+        """Run one statement for each of ``parameters``; many are sent without waiting for each result.
 
         Raises:
             psycopg.Error: if it fails.
         """
-        cursor = self._connection.cursor()
-        cursor.executemany(to_psycopg(sql), parameters)
-        return cursor
+        rows = list(parameters)
+        if len(rows) <= _MAX_SINGLE_ROWS:
+            for row in rows:
+                self.execute(sql, row)
+            return
+        self._connection.cursor().executemany(to_psycopg(sql), rows)
+        # The driver ends with a flush, after which PostgreSQL 15 would not end a transaction that stands still.
+        self._connection.execute("")
 
 
 class TextDumper(StrDumper):

@@ -95,4 +95,6 @@ def is_server_error(error: BaseException | None) -> bool:
 
     After a failover, the former primary is read-only.
     """
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:  # from the driver: no connection
+        return True
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_SERVER_CODES)

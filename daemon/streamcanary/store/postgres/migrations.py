@@ -7,10 +7,12 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
+from streamcanary.store import schema_steps
 from streamcanary.store.errors import StoreMissing, StoreTooNew, StoreUnwritable
 from streamcanary.store.postgres.baseline import CREATE_TABLES
 from streamcanary.store.postgres.connection import PostgresConnection, WatchedConnection
-from streamcanary.store.schema_steps import BASE_VERSION, STEPS, known_version
+from streamcanary.store.postgres.errors import is_server_error, one_line
+from streamcanary.store.schema_steps import BASE_VERSION, known_version
 
 _APPLICATION: Final = "streamcanary"
 _VERSION_TABLE: Final = """
@@ -20,7 +22,10 @@ _VERSION_TABLE: Final = """
         store_id text NOT NULL        -- a schema that was created again has another one
     )
 """
-_LIMITS: Final = "SET LOCAL idle_in_transaction_session_timeout TO 5000"  # ms: a frozen process keeps no lock
+_SETTINGS: Final = (
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"  # sees what was committed while it waited for the lock
+    " SET LOCAL idle_in_transaction_session_timeout TO 5000"  # ms: a frozen process keeps no lock
+)
 _RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _HAS_RIGHTS: Final = " AND ".join(f"has_table_privilege(oid, '{right}')" for right in _RIGHTS)
 _TABLES_WITHOUT_RIGHTS: Final = (
@@ -41,12 +46,12 @@ def open_schema(connection: WatchedConnection, schema: str, location: str) -> st
     version, store_id = _stored_version(connection, schema, location)
     if version != known_version():
         with connection.transaction():
-            connection.execute(_LIMITS)
+            connection.execute(_SETTINGS)
             connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(schema, "migrate"),))
             version, store_id = _stored_version(connection, schema, location)  # another replica may have migrated it
             if version is None:
                 store_id = _create(connection, schema)
-            _run_steps(connection, schema, version or BASE_VERSION)
+            _run_steps(connection, schema, version or BASE_VERSION, location)
     (table,) = connection.execute(_TABLES_WITHOUT_RIGHTS, (f'"{schema}"',)).fetchone() or (None,)
     if table is not None:
         rights = ", ".join(_RIGHTS)
@@ -57,8 +62,8 @@ def open_schema(connection: WatchedConnection, schema: str, location: str) -> st
     return store_id
 
 
-def check_schema(connection: WatchedConnection, schema: str, location: str) -> None:
-    """Check that ``schema`` has the version that this streamcanary reads.
+def check_schema(connection: WatchedConnection, schema: str, location: str) -> str:
+    """Check that ``schema`` has the version that this streamcanary reads, and return the id of the store.
 
     Raises:
         StoreMissing: if there is none.
@@ -66,7 +71,7 @@ def check_schema(connection: WatchedConnection, schema: str, location: str) -> N
         StoreUnwritable: if it belongs to another program, or is not migrated yet.
         psycopg.Error: if it cannot be read.
     """
-    version, _ = _stored_version(connection, schema, location)
+    version, store_id = _stored_version(connection, schema, location)
     if version is None:
         raise StoreMissing(f"{location} has no store in schema {schema}: no daemon has used it as its store")
     if version != known_version():
@@ -74,6 +79,7 @@ def check_schema(connection: WatchedConnection, schema: str, location: str) -> N
             f"the store {location} has schema version {version}, and this streamcanary reads version "
             f"{known_version()}: start its daemon once, which migrates it"
         )
+    return store_id
 
 
 def lock_key(schema: str, purpose: str) -> int:
@@ -123,13 +129,21 @@ def _create(connection: WatchedConnection, schema: str) -> str:
     return store_id
 
 
-def _run_steps(connection: WatchedConnection, schema: str, version: int) -> None:
+def _run_steps(connection: WatchedConnection, schema: str, version: int, location: str) -> None:
     _use(connection, schema)
-    for step in STEPS[version - BASE_VERSION :]:
-        if isinstance(step.postgres, str):
-            connection.execute(step.postgres.encode())
-        else:
-            step.postgres(PostgresConnection(connection))
+    try:
+        for step in schema_steps.STEPS[version - BASE_VERSION :]:
+            if isinstance(step.postgres, str):
+                connection.execute(step.postgres.encode())
+            else:
+                step.postgres(PostgresConnection(connection))
+    except psycopg.Error as error:
+        if isinstance(error, psycopg.errors.InsufficientPrivilege) or is_server_error(error):
+            raise
+        raise StoreUnwritable(
+            f"the store {location} cannot be migrated from schema version {version} to {known_version()}: "
+            f"{one_line(error)}; restore a backup of it, or name another one in store.schema"
+        ) from None
     connection.execute("UPDATE schema_version SET version = %s", (known_version(),))
 
 

@@ -43,5 +43,5 @@ class Reader:
         """Close the connection."""
         self._transactions.disconnect()
 
-    def _check(self, connection: WatchedConnection) -> None:
-        check_schema(connection, self._server.schema, self._server.location)
+    def _check(self, connection: WatchedConnection) -> str:
+        return check_schema(connection, self._server.schema, self._server.location)

@@ -8,19 +8,21 @@ import psycopg
 from psycopg.pq import TransactionStatus
 
 from streamcanary.model.config_types.secret import SecretUnreadable
-from streamcanary.store.errors import StoreError, StoreUnwritable
+from streamcanary.store.errors import StoreError, StoreFailing, StoreUnwritable
 from streamcanary.store.postgres.connection import WatchedConnection
 from streamcanary.store.postgres.errors import is_server_error, opening_error
 from streamcanary.store.postgres.server import Server
+from streamcanary.store.schema_steps import known_version
 
 READ: Final = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 WRITE: Final = "ISOLATION LEVEL READ COMMITTED"  # each statement sees what was committed before it
 
+_SELECT_SCHEMA: Final = " SELECT version, store_id FROM schema_version"
 _MAX_IDLE: Final = 5_000  # milliseconds: a frozen process must not keep its locks until its connection breaks
 _LOCK_TIMEOUT: Final = 5_000  # milliseconds
 
-Prepare = Callable[[WatchedConnection], None]
-"""Checks a new connection; it raises the errors of the store and of psycopg."""
+Prepare = Callable[[WatchedConnection], str]
+"""Checks a new connection, and returns the id of the store; it raises the errors of the store and of psycopg."""
 
 
 def begin_statements(server: Server, mode: str, *, max_idle: int = _MAX_IDLE) -> str:
@@ -46,6 +48,7 @@ class Transactions:
         self._connection: WatchedConnection | None = None
         self._begin = begin_statements(server, mode)
         self._is_durable = True
+        self._expected_schema: tuple[object, ...] = ()
 
     @property
     def is_connected(self) -> bool:
@@ -63,7 +66,7 @@ class Transactions:
             try:
                 connection = self._server.connect(is_over)
                 self._connection = connection
-                self._prepare(connection)
+                self._expected_schema = (known_version(), self._prepare(connection))
                 row = connection.execute("SELECT current_setting('synchronous_commit')").fetchone()
                 self._is_durable = row is not None and row[0] != "off"
             except (psycopg.Error, OSError, SecretUnreadable, StoreError) as error:
@@ -73,24 +76,30 @@ class Transactions:
         return connection
 
     def begin(self, is_over: Callable[[], bool]) -> WatchedConnection:
-        """Begin a transaction; connect anew if the server has closed the connection since the last one.
+        """Begin a transaction; connect anew if the server has closed the connection, or the schema was replaced.
 
         Raises:
             StoreError: if there is no connection.
             psycopg.Error: if the transaction cannot begin.
         """
-        statements = self._begin + ("" if self._is_durable else " SET LOCAL synchronous_commit TO on;")
-        was_connected = self.is_connected
-        connection = self.connect(is_over)
-        try:
-            connection.execute(statements.encode())
-        except psycopg.OperationalError:
-            if not was_connected or not connection.closed or is_over():
-                raise
-            self.disconnect()
+        for may_retry in (True, False):
             connection = self.connect(is_over)
-            connection.execute(statements.encode())
-        return connection
+            try:
+                if self._begin_on(connection) == self._expected_schema:
+                    return connection
+            except (psycopg.OperationalError, psycopg.errors.UndefinedTable):
+                if not may_retry or is_over():
+                    raise
+            self.disconnect()
+        raise StoreFailing(f"the schema of the store {self._server.location} changes at the moment")
+
+    def _begin_on(self, connection: WatchedConnection) -> tuple[object, ...] | None:
+        """Begin, and return version and id of the schema, all with one message to the server."""
+        durable = "" if self._is_durable else " SET LOCAL synchronous_commit TO on;"
+        cursor = connection.execute((self._begin + durable + _SELECT_SCHEMA).encode())
+        while cursor.nextset():
+            pass
+        return cursor.fetchone()
 
     def end(self, error: BaseException | None = None) -> None:
         """Roll back what is not committed, and disconnect if that fails or the connection caused ``error``."""

@@ -106,10 +106,11 @@ class Writer:
             connection.execute("COMMIT")
         except (StoreError, psycopg.Error, OSError) as error:
             self._transactions.end(error)
+            self.is_writable = not is_server_error(error)
             failure = failing("pruned", error, self._server.location)
             _log.warning("store pruning failed", extra={"store": self._server.location, "error": str(failure)})
 
-    def _open_schema(self, connection: WatchedConnection) -> None:
+    def _open_schema(self, connection: WatchedConnection) -> str:
         """Create or migrate the schema, and count a loss if it is not the one of earlier connections."""
         store_id = open_schema(connection, self._server.schema, self._server.location)
         if self._store_id not in (None, store_id):
@@ -118,6 +119,7 @@ class Writer:
         if self._store_id != store_id:
             _log.info("store opened", extra={"store": self._server.location})
         self._store_id = store_id
+        return store_id
 
     def _deliver(self, result: JobResult, job: Job[Any]) -> None:
         if is_server_error(result.error):
