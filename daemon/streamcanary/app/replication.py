@@ -200,8 +200,10 @@ class Replication:
 
     async def __aexit__(self, *exc: object) -> None:
         self.canaries.hurry(RUNS_DRAIN_TIMEOUT)
-        await self.coordinator.hand_over(_USER_TIMEOUT)
-        await self._stack.aclose()
+        try:
+            await self.coordinator.hand_over(_USER_TIMEOUT)
+        finally:
+            await self._stack.aclose()
 
     def _owner_of_alerts(self) -> Ownership | None:
         session, epoch = self.coordinator.session, self.coordinator.epoch(ALERTS)

@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from msgspec import structs
+
 from streamcanary.model.run_trace import RunTrace
 from streamcanary.model.status.canary_status import CanaryStatus
 from streamcanary.web.api.endpoints import endpoint_routes
 from streamcanary.web.api.event_feed import EventSource
 from streamcanary.web.api.events import EventHub, event_endpoints
+from streamcanary.web.api.replicas import Replicas
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.config import WebConfig
 from streamcanary.web.page.live_parts import LiveParts
@@ -49,6 +52,7 @@ async def served(
     *,
     web: dict[str, Any] | None = None,
     unavailable: str = "",
+    replicas: Replicas | None = None,
 ) -> AsyncIterator[str]:
     """Serve the page over a scenario, by default an outage; return its address, without a slash at the end."""
     config = WebConfig.model_validate({"port": 0, "public_page": True, **(web or {})})
@@ -60,6 +64,7 @@ async def served(
         unavailable=unavailable,
         trace_url="https://jaeger.example/trace/{trace_id}",
     )
+    sources = structs.replace(sources, replicas=replicas)
     authorizer = Authorizer(config, clock)
     feed = EventSource(_Unchanging(sources.canaries), lambda: sources.alerts.status, LiveParts(sources, clock))
     async with EventHub(feed) as events:

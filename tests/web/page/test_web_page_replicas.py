@@ -36,9 +36,9 @@ async def test_the_page_says_who_owns_what() -> None:
     assert "3 replicas share all canaries." == page.text("h1")
     assert ["pod-a", "pod-b", "pod-c"] == page.all("tr", "data-replica")
     first, second = page.text("tr", data_replica="pod-a"), page.text("tr", data_replica="pod-b")
-    assert first.startswith("active pod-a (this one) 10.0.0.1:9465 joined 1 h ago canaries 4 shards 170")
-    assert "evaluates" not in first
-    assert "evaluates" in second
+    assert first.startswith("active pod-a (this one) 10.0.0.1:9465 joined 1 h ago canaries 4 in 170 shards")
+    assert "evaluates alerts" not in first
+    assert "evaluates alerts" in second
     assert "generation 2 3f9a3f9a" in second
 
 
