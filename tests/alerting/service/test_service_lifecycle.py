@@ -15,6 +15,7 @@ from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.model.alerts.incident import Incident
+from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.clock import SystemClock
 from streamcanary.store import history
 from streamcanary.store.database import Store
@@ -237,6 +238,18 @@ async def test_transitions_are_reported_once(store: Store, caplog: pytest.LogCap
         await wait_until(lambda: len(seen) == 2)
     assert seen == [("Errors", True), ("Errors", False)]
     assert "no route matches alert" in caplog.text
+
+
+async def test_silenced_alert_is_not_reported_as_one_without_a_route(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An alert that opens while it is silenced has a route, though it is in no group yet."""
+    async with running_service(store, alerts(), ManualClock()) as alerting:
+        now = alerting.clock.time()
+        await alerting.create_silence(Silence(id="x", match=('alert="Errors"',), starts=now, until=now + 3600))
+        enqueue_outcomes(alerting, OUTAGE)
+        await wait_until(lambda: alerting.open_incidents)
+    assert "no route matches alert" not in caplog.text
 
 
 def test_active_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,11 @@ class AlertingStateMachine(AlertingWorld):
         """Learn the usual times of some canaries, or nothing, for each rule that learns."""
         limits = {} if limit is None else {canary.identity: (limit,) for canary in self.fleet[:members]}
         baseline = msgspec.structs.replace(USUAL_TIMES, limits=limits)
-        bindings = self.harness.engine.bindings.learning
-        self._step(BaselinesLearned({each.key: baseline if limits else None for each in bindings}))
+        learned = {
+            each.key: baseline if any(canary.identity in limits for canary in each.canaries) else None
+            for each in self.harness.engine.bindings.learning
+        }
+        self._step(BaselinesLearned(learned))
 
     # ---- time
 

@@ -65,9 +65,11 @@ def transitions(before: State, after: State, rows: Iterable[RowChange]) -> Itera
                 yield incident
 
 
-def report_transition(incident: Incident, state: State, listener: Callable[[Incident], None] | None) -> None:
-    """Log that ``incident`` has opened or resolved, and call the ``listener``."""
-    _log_transition(incident, state)
+def report_transition(
+    incident: Incident, receivers: Sequence[str], listener: Callable[[Incident], None] | None
+) -> None:
+    """Log that ``incident``, which is routed to ``receivers``, has opened or resolved, and call the ``listener``."""
+    _log_transition(incident, receivers)
     if listener is not None:
         try:
             listener(incident)
@@ -75,13 +77,12 @@ def report_transition(incident: Incident, state: State, listener: Callable[[Inci
             _log.exception("transition listener failed", extra={"alert": incident.rule, "subject": incident.subject})
 
 
-def _log_transition(incident: Incident, state: State) -> None:
+def _log_transition(incident: Incident, receivers: Sequence[str]) -> None:
     """Log that ``incident`` has opened or resolved, and whether an open one has no receiver."""
     fields = {"alert": incident.rule, "subject": incident.subject}
     if not incident.is_firing:
         _log.debug("incident resolved", extra={**fields, "reason": incident.resolve_reason})
         return
     _log.debug("incident opened", extra={**fields, "error": incident.evidence.message})
-    groups = [group for group in state.groups.values() if incident.key in group.members]
-    if not any(group.receivers for group in groups):
+    if not receivers:
         _log.warning("no route matches alert", extra=fields)

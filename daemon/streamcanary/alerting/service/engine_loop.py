@@ -339,7 +339,7 @@ class EngineLoop(ABC):
         self._metrics.update(self._state)
         transitions, self._transitions = self._transitions, []
         for incident in transitions:
-            alert_log.report_transition(incident, self._state, self.on_transition)
+            alert_log.report_transition(incident, self._engine.groups.receivers_for(incident), self.on_transition)
         if before.notifications is not self._state.notifications or before.groups is not self._state.groups:
             self._dispatchers.wake()
 
