@@ -104,3 +104,14 @@ async def test_runs_are_read_in_parts_in_the_order_of_their_ends(database: Datab
         parts.append([run.run_id for run in runs])
     await store.close()
     assert parts == [[good(number).run_id for number in numbers] for numbers in ([2, 3], [4, 5], [6], [])]
+
+
+async def test_new_runs_are_those_that_are_not_known(database: Database) -> None:
+    """Rows after one are read, and the runs in them that are not among the known ids; a limit counts rows."""
+    store = database.open()
+    await store.commit([], [good(number) for number in range(5)])
+    first = await store.row_before_last(4)
+    runs, rows = await store.new_runs(first, {good(2).run_id}, 3)
+    await store.close()
+    assert [good(1).run_id, good(3).run_id] == [run.run_id for run in runs]
+    assert [good(number).run_id for number in (1, 2, 3)] == [run_id for _, run_id in rows]
