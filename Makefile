@@ -19,7 +19,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_
 unexport PIP_REQUIRE_HASHES PIP_NO_DEPS PIP_PRE PIP_NO_BINARY PIP_UPGRADE PIP_IGNORE_INSTALLED PIP_PYTHON
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo observe pictures pictures-page test test-full fuzz lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
+.PHONY: help install demo observe pictures pictures-page test test-full fuzz soak lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -56,6 +56,9 @@ pictures-page: $(VENV)/.developed ## draw the status page in a scenario of an ou
 
 fuzz: $(VENV)/.developed ## test properties of client, alerting and store with over 100,000 cases; ten minutes on two cores
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py tests/store/sqlite/test_store_damaged_files.py
+
+soak: $(VENV)/.developed ## simulate a day of 100,000 canaries over 50 replicas that crash, in a quarter of an hour; ARGS=--help
+	@PYTHONPATH=tests $(BIN)/python -m support.soak $(ARGS)
 
 lint: $(VENV)/.developed ## run every lint-* target below
 	@$(MAKE) --no-print-directory $(LINTS)

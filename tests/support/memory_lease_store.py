@@ -22,6 +22,8 @@ from support.alerting.memory_alerts import MemoryAlerts
 
 T = TypeVar("T")
 
+_SLOW_ANSWERS = 0.25  # part of the answers, on which something else happens before they arrive
+
 
 class _Session(Struct):
     replica: Replica
@@ -68,7 +70,7 @@ class MemoryDatabase:
         """Called with the runs that are new."""
         self.fenced: list[int] = []
         """The sessions that have been fenced, in this order."""
-        self._last_session = 0
+        self.last_session = 0
         self._membership: Membership | None = None
 
     # ---- sessions and leases
@@ -76,10 +78,10 @@ class MemoryDatabase:
     def join(self, name: str, *, generation: int, config: str, address: str, ttl: float) -> Replica:
         """Start a session."""
         self.fence()
-        self._last_session += 1
+        self.last_session += 1
         now = self.clock()
         replica = Replica(
-            session=self._last_session, name=name, generation=generation, config=config, address=address, joined=now
+            session=self.last_session, name=name, generation=generation, config=config, address=address, joined=now
         )
         self.sessions[replica.session] = _Session(replica, now + ttl)
         self._membership = None
@@ -192,9 +194,9 @@ class MemoryDatabase:
 class MemoryConnection:
     """The connection of one replica to a :class:`MemoryDatabase`; requests can fail in each way that a network has.
 
-    ``latency`` is in seconds, of which each request takes half to one and a half. ``is_cut`` lets requests fail at
-    once, ``hangs`` lets them wait until it ends. ``lost_answers`` is the number of the next requests that are performed
-    and answered with an error.
+    ``latency`` is in seconds, of which each request and some answers take a quarter to three quarters. ``is_cut`` lets
+    requests fail at once, ``hangs`` lets them wait until it ends. ``lost_answers`` is the number of the next requests
+    that are performed and answered with an error, ``lost_commits`` that of the next commits of runs or alerts.
     """
 
     def __init__(self, database: MemoryDatabase, *, latency: float = 0.0, random: Random | None = None) -> None:
@@ -202,7 +204,7 @@ class MemoryConnection:
         self.latency = latency
         self.is_cut = False
         self.hangs = False
-        self.lost_answers = 0
+        self.lost_answers = self.lost_commits = 0
         self.requests: dict[str, int] = {}
         self._random = random or Random(0)  # noqa: S311 - no secret
 
@@ -216,11 +218,19 @@ class MemoryConnection:
         self.requests[name] = self.requests.get(name, 0) + 1
         await self._travel()
         result = request(*arguments, **options)
+        self._lose_answer(name)
+        if self.hangs or self._random.random() < _SLOW_ANSWERS:
+            await self._travel()
+        return result
+
+    def _lose_answer(self, name: str) -> None:
         if self.lost_answers:
             self.lost_answers -= 1
-            raise StoreFailing("the connection was closed before the answer")
-        await self._travel()
-        return result
+        elif self.lost_commits and name in ("commit", "commit_runs"):
+            self.lost_commits -= 1
+        else:
+            return
+        raise StoreFailing("the connection was closed before the answer")
 
     async def _travel(self) -> None:
         if self.latency:

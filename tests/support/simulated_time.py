@@ -29,7 +29,7 @@ class World:
 
     def close(self) -> None:
         """Crash the machines that still run."""
-        for machine in self.machines:
+        for machine in tuple(self.machines):
             machine.crash()
 
     def schedule(self, machine: "Machine", at: float) -> None:
@@ -118,6 +118,7 @@ class Machine:
         self.version += 1
         self.is_paused = True
         self.loop.close()
+        self.world.machines.remove(self)
 
     def time(self) -> float:
         """Return the wall time of this machine: seconds since the epoch."""
@@ -147,7 +148,9 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self.machine.world.now
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> "asyncio.Future[T]":
         """Call ``func`` at once: a thread would run in real time."""
         future: asyncio.Future[T] = self.create_future()
         try:

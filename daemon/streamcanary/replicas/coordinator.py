@@ -35,7 +35,9 @@ T = TypeVar("T")
 DEFAULT_TTL: Final = 15.0
 """Seconds for which a lease lasts without a renewal."""
 
-_POLL: Final = 1.0  # seconds between two renewals
+DEFAULT_POLL: Final = 1.0
+"""Seconds between two renewals, which show at once what others have released."""
+
 _USER_TIMEOUT: Final = 10.0  # seconds for users to begin or to finish their work
 _LEAVE_TIMEOUT: Final = 2.0  # seconds; without an answer, successors wait until the leases expire
 _JOIN_DELAY: Final = 2.0  # seconds between two attempts to join
@@ -45,7 +47,8 @@ class Coordinator:
     """The leases of this replica. An async context manager: :meth:`hand_over` is its end.
 
     ``name`` and ``address`` are those that others see; ``generation`` and ``config`` (a digest) tell which
-    configuration is the current one. ``user_timeout`` is how long the users may take to begin or to finish their work.
+    configuration is the current one. Leases last for ``ttl`` seconds, and are renewed every ``poll`` seconds, at least
+    three times as often. ``user_timeout`` is how long the users may take to begin or to finish their work.
     ``on_session`` is called with the number of each new session, before it owns anything, ``on_membership`` with who is
     alive and who owns what, when that changes; neither may block.
     """
@@ -59,6 +62,7 @@ class Coordinator:
         config: str = "",
         address: str = "",
         ttl: float = DEFAULT_TTL,
+        poll: float = DEFAULT_POLL,
         user_timeout: float = _USER_TIMEOUT,
         clock: Clock | None = None,
         random: Random | None = None,
@@ -67,7 +71,7 @@ class Coordinator:
         self._name, self._address = name, address
         self._generation, self._config = generation, config
         self._ttl = ttl
-        self._poll = min(_POLL, ttl / 3)
+        self._poll = min(poll, ttl / 3)
         self._clock = clock or LeaseClock()
         self._random = random or Random()  # noqa: S311 - spreads renewals, keeps no secret
         self._users = LeaseUsers(user_timeout)

@@ -75,7 +75,8 @@ class _Waiting(NamedTuple):
 class RunRecorder:
     """Records runs. A context manager: while entered, it commits what :meth:`add` gets.
 
-    ``session_spend`` returns what the session of now has spent, by UTC day; it is committed with the runs.
+    ``session_spend`` returns what the session of now has spent, by UTC day; it is committed with the runs. ``dropped``
+    is how many runs could not be recorded since the start.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class RunRecorder:
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._is_committing = False
-        self._dropped = 0
+        self.dropped = 0
         self._next_logged = 1
         self._task: asyncio.Task[None] | None = None
 
@@ -213,7 +214,7 @@ class RunRecorder:
 
     def _count_dropped(self, count: int, reason: DropReason) -> None:
         self._metrics.record_dropped(count, reason)
-        self._dropped += count
-        if self._dropped >= self._next_logged:
-            _log.warning("runs dropped", extra={"count": self._dropped, "reason": reason.value})
-            self._next_logged = self._dropped + _DROPS_PER_LOG_LINE
+        self.dropped += count
+        if self.dropped >= self._next_logged:
+            _log.warning("runs dropped", extra={"count": self.dropped, "reason": reason.value})
+            self._next_logged = self.dropped + _DROPS_PER_LOG_LINE

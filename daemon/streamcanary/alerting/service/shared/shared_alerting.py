@@ -7,6 +7,7 @@ has stored. Silences may be created at any of them.
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from random import Random
 from typing import Final
 
@@ -91,6 +92,7 @@ class SharedAlerting:
         self._metrics.end()
         self._former_keys: FormerKeys = {}
         self._epochs: Mapping[str, int] = {}
+        self._canaries_by_shard: tuple[Sequence[Canary], dict[str, list[str]]] = ((), {})
         self._config_problem: str | None = None
         self._service: LeasedAlertingService | None = None
         self._task: asyncio.Task[None] | None = None
@@ -269,9 +271,18 @@ class SharedAlerting:
         changed = {resource for resource, epoch in epochs.items() if self._epochs.get(resource, epoch) != epoch}
         self._epochs = {**self._epochs, **epochs}
         if self._service is not None and changed:
-            canaries = (canary.identity for canary in self._setup.canaries)
-            moved = frozenset(identity for identity in canaries if shard_of(identity) in changed)
-            self._service.report_owners_changed(moved)
+            identities = self._identities_by_shard()
+            self._service.report_owners_changed(frozenset(chain(*(identities.get(shard, ()) for shard in changed))))
+
+    def _identities_by_shard(self) -> Mapping[str, Sequence[str]]:
+        """Return the identities of all canaries by shard: in a large fleet, that takes too long at each change."""
+        canaries, identities = self._canaries_by_shard
+        if canaries is not self._setup.canaries:
+            identities = {}
+            for canary in self._setup.canaries:
+                identities.setdefault(shard_of(canary.identity), []).append(canary.identity)
+            self._canaries_by_shard = self._setup.canaries, identities
+        return identities
 
     # ---- while it owns alerting
 

@@ -1,0 +1,145 @@
+"""The canaries of a soak, the truth about their provider, and a record of what was run, recorded and evaluated."""
+
+import bisect
+import hashlib
+import math
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from streamcanary.model.canary import Canary
+from streamcanary.model.faults import FaultKind, Phase, make_fault
+from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
+from streamcanary.model.replicas import SHARD_RESOURCES, shard_of
+from support.soak.scale import Outage, Scale
+
+_WATCHED: Final = 500  # canaries for which NoData is on
+_MAX_OFFSET: Final = 24.0  # seconds by which the clock of a replica is wrong, at most
+_OWNERS_KEPT: Final = 100  # of each shard
+_FAULT = make_fault(FaultKind.STALLED, Phase.STREAM, "no token for 5 s after 11 chunks", status=200)
+
+
+class Fleet:
+    """The canaries, by number. Times are those of the world, in seconds since its beginning."""
+
+    def __init__(self, scale: Scale, outages: Iterable[Outage]) -> None:
+        self.canaries = [_a_canary(number, scale) for number in range(scale.canaries)]
+        self.shards = [shard_of(canary.identity) for canary in self.canaries]
+        self.of_shard: dict[str, list[int]] = {shard: [] for shard in SHARD_RESOURCES}
+        for number, shard in enumerate(self.shards):
+            self.of_shard[shard].append(number)
+        self.phases = array("d", (_phase(canary) for canary in self.canaries))
+        self._of_targets = [sorted(one for one in outages if one.target == target) for target in range(scale.targets)]
+        self._of_canaries = {one.canary: one for one in outages if one.canary is not None}
+
+    def is_failing(self, number: int, now: float) -> bool:
+        """Return whether the provider of a canary fails now."""
+        outages = self._of_targets[number % len(self._of_targets)]
+        before = bisect.bisect(outages, (now,)) - 1
+        if before >= 0 and now < outages[before].end:
+            return True
+        outage = self._of_canaries.get(number)
+        return outage is not None and outage.start <= now < outage.end
+
+    def outcome(self, number: int, run_id: str, started: float, duration: float, *, failed: bool) -> Outcome:
+        """Build the outcome of a run; ``started`` is by the clock of the replica."""
+        canary = self.canaries[number]
+        return Outcome(
+            run_id=run_id,
+            canary=canary.name,
+            target=canary.target,
+            provider=canary.provider,
+            kind=OutcomeKind.FAILED if failed else OutcomeKind.OK,
+            scheduled=started,
+            started=started,
+            duration=duration,
+            fault=_FAULT if failed else None,
+            attempts=(
+                Attempt(number=1, route="m", started=started, duration=duration, fault=_FAULT if failed else None),
+            ),
+        )
+
+
+class RunLedger:
+    """What became of each run. ``violations`` are sentences about runs that must not be."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        count = len(fleet.canaries)
+        self._last_slot = array("l", [-1]) * count
+        self._last_session = array("l", [-1]) * count
+        self._last_start = array("d", fleet.phases)
+        self.counts: Counter[str] = Counter()
+        self.longest_gap = 0.0
+        self.longest_gap_in_intervals = 0.0
+        self.violations: list[str] = []
+        self._owned: dict[str, deque[list[Any]]] = {}  # by shard: from when, until when, owner
+
+    def start(self, number: int, slot: int, session: int, now: float) -> None:
+        """Record that the run of a canary that is due in the interval ``slot`` starts."""
+        self.counts["started"] += 1
+        last, name = self._last_slot[number], self._fleet.canaries[number].name
+        if slot <= last:
+            self.counts["repeated"] += 1
+            if session == self._last_session[number]:
+                self.violations.append(f"{name} was run twice in interval {slot} by session {session}, at {now:.1f}")
+            if slot < last:
+                self.violations.append(f"{name} was run in interval {slot} after {last}, at {now:.1f}")
+        elif last >= 0:
+            self._check_missed(number, range(last + 1, slot))
+        gap = now - self._last_start[number]
+        self.longest_gap = max(self.longest_gap, gap)
+        self.longest_gap_in_intervals = max(self.longest_gap_in_intervals, gap / self._fleet.canaries[number].interval)
+        self._last_slot[number], self._last_session[number] = slot, session
+        self._last_start[number] = now
+
+    def commit(self, runs: Mapping[str, Sequence[Outcome]]) -> None:
+        """Record that runs are in the database."""
+        self.counts["recorded"] += sum(map(len, runs.values()))
+
+    def own(self, shards: Iterable[str], owner: object, now: float) -> None:
+        """Record that ``owner`` runs the canaries of ``shards`` from now on."""
+        for shard in shards:
+            self._owned.setdefault(shard, deque(maxlen=_OWNERS_KEPT)).append([now, math.inf, owner])
+
+    def disown(self, shards: Iterable[str], owner: object, now: float) -> None:
+        """Record that it does not any longer: it was released, lost, or its process was stopped."""
+        for shard in shards:
+            for one in self._owned.get(shard, ()):
+                if one[2] is owner and one[1] == math.inf:
+                    one[1], one[2] = now, None
+
+    def close(self, now: float) -> None:
+        """Check that every canary has run until ``now``."""
+        for number, canary in enumerate(self._fleet.canaries):
+            end = math.floor((now - _MAX_OFFSET - self._fleet.phases[number]) / canary.interval) + 1
+            self._check_missed(number, range(self._last_slot[number] + 1, end))
+
+    def _check_missed(self, number: int, slots: Iterable[int]) -> None:
+        """Count the intervals in which a canary was not run; each time, its shard must have had no owner."""
+        for slot in slots:
+            self.counts["missed"] += 1
+            due = self._fleet.phases[number] + slot * self._fleet.canaries[number].interval
+            if any(
+                start <= due - _MAX_OFFSET and due + _MAX_OFFSET <= end
+                for start, end, _ in self._owned.get(self._fleet.shards[number], ())
+            ):
+                name = self._fleet.canaries[number].name
+                self.violations.append(f"{name} was not run in interval {slot}, at {due:.1f}, although it had an owner")
+
+
+def _a_canary(number: int, scale: Scale) -> Canary:
+    target = number % scale.targets
+    return Canary(
+        name=f"canary-{number}",
+        target=f"target-{target}",
+        provider=f"provider-{target % 10}",
+        interval=scale.interval * (1 + (number // scale.targets) % 2),
+        labels={"watched": "yes"} if number % (1 + scale.canaries // _WATCHED) == 0 else {},
+    )
+
+
+def _phase(canary: Canary) -> float:
+    digest = hashlib.blake2b(canary.name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 * canary.interval
