@@ -10,6 +10,7 @@ from support.alerting.vantage_points import (
     REGIONS,
     RULES,
     Process,
+    Result,
     alerts_at,
     alerts_by_name,
     firing,
@@ -56,6 +57,21 @@ def test_failures_before_a_region_became_silent_do_not_page_later(tmp_path: Path
         Process(region="us", result=good),
     ]
     assert [] == alerts_by_name(tmp_path, died=died)["ProviderDown"]["died"]
+
+
+def test_a_region_that_runs_no_more_loses_its_state(tmp_path: Path) -> None:
+    """Its last failures are in the window still when another region begins to fail: that is no page."""
+    stopped = BEGIN + 300
+
+    def failing_until_stopped(time: float) -> Result:
+        return None if time >= stopped else outage()(time)
+
+    processes = [
+        Process(region="ap", result=failing_until_stopped, every=5.0),
+        Process(region="eu", result=outage(stopped + 120), every=5.0),
+        Process(region="us", result=good, every=5.0),
+    ]
+    assert [] == alerts_by_name(tmp_path, BEGIN + 900, stopped=processes)["ProviderDown"]["stopped"]
 
 
 def test_no_data_resolves_no_page(tmp_path: Path) -> None:
@@ -139,6 +155,13 @@ def test_late_scrapes_and_failed_ones_do_not_interrupt_a_page(tmp_path: Path) ->
     """Two minutes without a scrape of all regions, in the outage, leave one page."""
     gap = ((BEGIN + 900, BEGIN + 1020),)
     assert 1 == len(alerts_by_name(tmp_path, late=three("eu", "us", unscraped=gap))["ProviderDown"]["late"])
+
+
+def test_failed_scrapes_do_not_delay_a_ticket(tmp_path: Path) -> None:
+    """A scrape that fails every four minutes does not begin its five minutes again."""
+    gaps = tuple((float(time), float(time) + 20) for time in range(0, 5400, 240))
+    found = alerts_by_name(tmp_path, flaky=three("eu", unscraped=gaps))["VantagePointFailing"]["flaky"]
+    assert (1, True) == (len(found), found[0][0] <= BEGIN + 180 + 300 + 60)
 
 
 def test_a_region_that_was_removed_is_forgotten_after_a_week(tmp_path: Path) -> None:

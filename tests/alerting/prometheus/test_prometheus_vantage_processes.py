@@ -25,10 +25,10 @@ pytestmark = pytest.mark.real("promtool")
 
 
 def replicas(region: str, result: Callable[[float], Result], moves: tuple[float, ...]) -> list[Process]:
-    """Return two replicas of a region, between which a canary moves at each of ``moves``."""
+    """Return three replicas of a region, among which a canary moves at each of ``moves``."""
 
     def owner(time: float) -> int:
-        return sum(move <= time for move in moves) % 2
+        return sum(move <= time for move in moves) % 3
 
     return [
         Process(
@@ -37,7 +37,7 @@ def replicas(region: str, result: Callable[[float], Result], moves: tuple[float,
             result=result,
             owns=lambda time, number=number: owner(time) == number,  # type: ignore[misc]
         )
-        for number in (0, 1)
+        for number in (0, 1, 2)
     ]
 
 
@@ -45,7 +45,7 @@ MOVES = tuple(float(move) for move in range(400, 5400, 330))
 
 
 def test_a_canary_that_moves_between_replicas_is_one_canary(tmp_path: Path) -> None:
-    """The series of both replicas count together: the page is one, and there is no ticket and no false page."""
+    """The series of all replicas count together: the page is one, and there is no ticket and no false page."""
     cases = {
         "outage": [
             *(process for region in REGIONS[:2] for process in replicas(region, outage(), MOVES)),
@@ -53,7 +53,7 @@ def test_a_canary_that_moves_between_replicas_is_one_canary(tmp_path: Path) -> N
         ],
         "good": [process for region in REGIONS for process in replicas(region, good, MOVES)],
     }
-    found = alerts_by_name(tmp_path, **cases)
+    found = alerts_by_name(tmp_path, text=rules(intervals=(30.0, 300.0)), **cases)
     [(begin, end)] = found["ProviderDown"]["outage"]
     assert (True, True) == (begin <= BEGIN + 220, END < end <= END + 300)
     assert {("ProviderDown", "outage")} == firing(found)
@@ -67,6 +67,21 @@ def test_restarts_do_not_change_the_page(tmp_path: Path) -> None:
     [(begin, end)] = found["ProviderDown"]["restarts"]
     assert (True, True) == (begin <= BEGIN + 260, END < end <= END + 300)
     assert {("ProviderDown", "restarts")} == firing(found)
+
+
+def test_failures_before_a_long_gap_are_not_counted_again(tmp_path: Path) -> None:
+    """Two regions whose metrics were missing for ten minutes come back with counters of earlier failures.
+
+    The daemons of all regions have the same ``instance`` and ``pod``, as those of one manifest have.
+    """
+    earlier, gap = outage(0, 600), ((900.0, 1500.0),)
+    processes = [
+        Process(region="ap", result=earlier, unscraped=gap),
+        Process(region="eu", result=earlier, unscraped=gap),
+        Process(region="us", result=good),
+    ]
+    found = alerts_by_name(tmp_path, 2700, gap=processes)
+    assert [] == [begin for begin, _ in found["ProviderDown"]["gap"] if begin > 900]
 
 
 def test_a_rolling_update_does_not_change_the_page(tmp_path: Path) -> None:
@@ -106,7 +121,9 @@ def test_the_members_of_a_fleet_in_a_region_are_one_vantage_point(tmp_path: Path
         for region in REGIONS
         for number in range(20)
     ]
-    [(begin, end)] = alerts_by_name(tmp_path, 4500, fleet=processes)["ProviderDown"]["fleet"]
+    [(begin, end)] = alerts_by_name(tmp_path, 4500, rules(intervals=(30.0, 600.0)), fleet=processes)["ProviderDown"][
+        "fleet"
+    ]
     assert (True, True) == (BEGIN + 60 <= begin <= BEGIN + 240, END < end <= END + 300)
 
 
