@@ -15,7 +15,7 @@ from streamcanary.alerting.lint.routing import routing_issues
 from streamcanary.alerting.service.heartbeat import HeartbeatConfig
 from streamcanary.canary.config_warnings import canary_warnings
 from streamcanary.canary.fleet import FleetConfig, fleet_config_errors, scale_intervals
-from streamcanary.canary.spec import CanarySpec, Slo
+from streamcanary.canary.spec import CanarySpec, Slo, share_equal_parts
 from streamcanary.canary.spend.budget import BudgetConfig
 from streamcanary.canary.spend.guard import budget_config_errors
 from streamcanary.canary.targets import azure_identity
@@ -79,6 +79,12 @@ class Settings(BaseSettings):
     def _scale_intervals(cls, canaries: Any, info: ValidationInfo) -> Any:
         return scale_intervals(canaries, _replicas(info))
 
+    @field_validator("canaries")
+    @classmethod
+    def _share_parts(cls, canaries: dict[str, CanarySpec]) -> dict[str, CanarySpec]:
+        share_equal_parts(canaries.values())
+        return canaries
+
     @field_validator("budget")
     @classmethod
     def _share_budget(cls, budget: BudgetConfig, info: ValidationInfo) -> BudgetConfig:
@@ -88,6 +94,11 @@ class Settings(BaseSettings):
     def replicas(self) -> int:
         """The members of the fleet, of which this daemon is one; 1 without a fleet."""
         return self.fleet.replicas if self.fleet else 1
+
+    @property
+    def has_reduced_series(self) -> bool:
+        """Whether canaries have fewer metric series: see ``telemetry.series``."""
+        return self.telemetry.has_reduced_series(len(self.canaries))
 
     @property
     def member_instance(self) -> str:

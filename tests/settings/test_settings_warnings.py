@@ -56,8 +56,8 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             [
                 (
                     "7:3: routes: no route matches the alerts of CanaryEgressDown, TargetRejected (b), "
-                    "BudgetExhausted, NoData (b), ReceiverFailing, StoreFailing, ReloadFailed, CertificateExpiring (b) "
-                    "and 1 more, so they are not sent; add a last route that matches all, such as "
+                    "BudgetExhausted, NoData (b), ReceiverFailing, StoreFailing, ReloadFailed, BehindSchedule and 2 "
+                    "more, so they are not sent; add a last route that matches all, such as "
                     "{receivers: [hook]}"
                 )
             ],

@@ -36,6 +36,11 @@ RELOAD_FAILED: Final = "ReloadFailed"
 
 A restart would fail, too, or apply what a reload cannot.
 """
+BEHIND_SCHEDULE: Final = "BehindSchedule"
+"""The daemon has been too slow to make all runs on time for two minutes, and skips a part of them.
+
+Inhibits ``NoData``. Resolves when no run was late or skipped for two minutes.
+"""
 CERTIFICATE_EXPIRING: Final = "CertificateExpiring"
 """A certificate of an endpoint expires within 14 days; ``severity: ticket``. ``limit`` sets another time.
 
@@ -57,6 +62,7 @@ RESOLVE_CONDITIONS: Final = {
     RECEIVER_FAILING: "a notification that it accepts",
     STORE_FAILING: "a successful write to the store",
     RELOAD_FAILED: "a configuration file that can be applied",
+    BEHIND_SCHEDULE: "two minutes in which all runs are made on time",
 }
 """The resolve condition of each alert about the daemon, as text."""
 
@@ -131,6 +137,13 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
             "description": "The daemon runs with the former configuration: {message}",
         },
     ),
+    BEHIND_SCHEDULE: Rule(
+        labels=_LABELS,
+        annotations={
+            "summary": "The daemon is too slow for its canaries: a part of their runs is skipped",
+            "description": "Outages are noticed later. Give it more CPU, or run canaries less often: {message}",
+        },
+    ),
     CERTIFICATE_EXPIRING: _certificate_rule(14 * _DAY, "ticket"),
     CERTIFICATE_EXPIRING_SOON: _certificate_rule(3 * _DAY, "page"),
     MODEL_CHANGED: Rule(
@@ -146,7 +159,9 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
 }
 """The default of each built-in rule, by name."""
 
-DAEMON_RULES: Final = frozenset({CANARY_EGRESS_DOWN, BUDGET_EXHAUSTED, RECEIVER_FAILING, STORE_FAILING, RELOAD_FAILED})
+DAEMON_RULES: Final = frozenset(
+    {CANARY_EGRESS_DOWN, BUDGET_EXHAUSTED, RECEIVER_FAILING, STORE_FAILING, RELOAD_FAILED, BEHIND_SCHEDULE}
+)
 """Built-in rules about a part of the daemon.
 
 The others watch canaries. Their ``match`` and ``detector`` can be set, as far as :func:`override_errors` allows.

@@ -96,7 +96,13 @@ async def run_daemon(
         stack.enter_context(NameLookups())
         runs = RunStore()
         expected = expected_series(len(settings.canaries), can_reload=source is not None)
-        telemetry = Telemetry(region=settings.region, expected_series=expected, clock=clock, runs=runs)
+        telemetry = Telemetry(
+            region=settings.region,
+            expected_series=expected,
+            has_reduced_series=settings.has_reduced_series,
+            clock=clock,
+            runs=runs,
+        )
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
         shutdown = Shutdown(stack)
@@ -128,6 +134,7 @@ async def run_daemon(
                 on_event=callbacks.on_event,
                 capture_content=settings.telemetry.content,
                 members=settings.replicas,
+                has_reduced_series=settings.has_reduced_series,
             )
         )
         if replication is None:

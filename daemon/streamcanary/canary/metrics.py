@@ -1,6 +1,7 @@
 """Metrics of canary runs, recorded through the OpenTelemetry API."""
 
 from collections.abc import Container
+from typing import Final
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
@@ -15,15 +16,22 @@ from streamcanary.model.metric_labels import metric_labels
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.spend import Spend
 
+MISSED_REASONS: Final = ("late", "overlap", "concurrency", "shutdown", "budget", "behind_schedule")
+"""Why a run that was due did not start."""
+
 _SUCCESSFUL = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
 _FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER})
 
 
 class CanaryMetrics:
-    """The counters, gauges and histogram of runs, shared by all canaries."""
+    """The counters, gauges and histogram of runs, shared by all canaries.
 
-    def __init__(self, clock: Clock) -> None:
+    With ``starts_at_zero``, the counters of a canary have series before the first event.
+    """
+
+    def __init__(self, clock: Clock, *, starts_at_zero: bool = True) -> None:
         self._clock = clock
+        self._starts_at_zero = starts_at_zero
         meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
 
         def counter(metric: names.Metric) -> metrics.Counter:
@@ -35,6 +43,8 @@ class CanaryMetrics:
         self._tokens = counter(names.TOKENS)
         self._spend = counter(names.SPEND)
         self._model_changes = counter(names.MODEL_CHANGES)
+        shed = names.SCHEDULE_SHED
+        self._shed_share = meter.create_gauge(shed.name, shed.unit, shed.description)
         self._response_gauges = ResponseGauges(meter)
         self._lag = meter.create_histogram(
             names.SCHEDULE_LAG.name,
@@ -58,12 +68,13 @@ class CanaryMetrics:
         occur, would be the largest part of all series.
         """
         labels = metric_labels(canary)
-        for kind in OutcomeKind:
-            self._runs.add(0, {**labels, names.OUTCOME: kind.value})
-        for reason in ("late", "overlap", "concurrency", "shutdown", "budget"):
-            self._missed.add(0, {**labels, names.REASON: reason})
-        for change in CHANGE_TYPES:
-            self._model_changes.add(0, {**labels, names.TYPE: change})
+        if self._starts_at_zero:
+            for kind in OutcomeKind:
+                self._runs.add(0, {**labels, names.OUTCOME: kind.value})
+            for reason in MISSED_REASONS:
+                self._missed.add(0, {**labels, names.REASON: reason})
+            for change in CHANGE_TYPES:
+                self._model_changes.add(0, {**labels, names.TYPE: change})
         self._info.set(1, {**canary.labels, **labels})
         self._interval.set(canary.interval, labels)
 
@@ -125,6 +136,10 @@ class CanaryMetrics:
             self._spend.add(spend.input_usd, input_labels, context)
             self._spend.add(spend.output_usd, output_labels, context)
 
+    def record_shed_share(self, share: float) -> None:
+        """Record the share of due runs that are skipped because the daemon is behind schedule, 0 to 1."""
+        self._shed_share.set(share)
+
     def record_missed(self, canary: Canary, reason: str, count: int = 1) -> None:
-        """Record runs that were due but not made; ``reason`` is one of those that :meth:`initialize_series` knows."""
+        """Record runs that were due but not made; ``reason`` is one of :data:`MISSED_REASONS`."""
         self._missed.add(count, {**metric_labels(canary), names.REASON: reason})

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random as _random
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from uuid import uuid4
@@ -37,6 +36,7 @@ from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.model.spend import Spend
 
 _log = logging.getLogger(__name__)
+_NONCES = _random.SystemRandom()
 _IDENTIFIERS = frozenset({"run_id", "canary", "target", "provider", "trace_id"})  # fields of ours, never redacted
 
 
@@ -66,6 +66,22 @@ class CanaryRunner:
     replaces, if both ask the same model: what answered it before is remembered.
     """
 
+    __slots__ = (
+        "_client",
+        "_clock",
+        "_has_logged_claim",
+        "_metrics",
+        "_model_watch",
+        "_on_event",
+        "_prices",
+        "_random",
+        "_redactor",
+        "_spec",
+        "_spend_recorder",
+        "_tracer",
+        "canary",
+    )
+
     def __init__(
         self,
         canary: Canary,
@@ -92,7 +108,8 @@ class CanaryRunner:
         self._redactor = redactor
         self._has_logged_claim = False
         self._model_watch: ModelWatch = ModelWatch(canary, metrics, None if former is None else former._model_watch)
-        self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
+        # To miss caches. All share one: the state of each takes 2.5 kB.
+        self._random = _NONCES if seed is None else _random.Random(seed)  # noqa: S311
         self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
 
     def resume(self, answered: Outcome) -> None:

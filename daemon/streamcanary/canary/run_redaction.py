@@ -26,13 +26,17 @@ class TargetSecrets(ConfigSecrets):
 class RunRedactor:
     """Returns the current redactor of the canary ``name`` when called.
 
-    It has the secrets of the canary's target and of those of its fallbacks. Names of canary, target, provider, host and
-    models are public.
+    It has the secrets of the canary's target and of those of its fallbacks, which are ``secrets`` if they are given.
+    Names of canary, target, provider, host and models are public.
     """
 
-    def __init__(self, name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget]) -> None:
+    __slots__ = ("_public", "secrets")
+
+    def __init__(
+        self, name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget], secrets: TargetSecrets | None = None
+    ) -> None:
         used = {target: targets[target] for target in targets_of(spec)}
-        self.secrets = TargetSecrets(*used.values())
+        self.secrets = TargetSecrets(*used.values()) if secrets is None else secrets
         self._public = (name, *spec.models, *used, *(public for each in used.values() for public in each.public))
 
     def __call__(self) -> Redactor:

@@ -13,12 +13,13 @@ from openai import AsyncOpenAI
 
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.run import MAX_OVERTIME, CanaryRunner
-from streamcanary.canary.run_redaction import RunRedactor, targets_of
+from streamcanary.canary.run_redaction import RunRedactor, TargetSecrets, targets_of
 from streamcanary.canary.spec import CanarySpec, FallbackSpec
 from streamcanary.canary.spend.guard import Prices, SpendGuard
 from streamcanary.canary.targets.openai_client import open_client
 from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.client.async_client import AsyncStreamClient
+from streamcanary.client.drivers.request_capture import capturing_async_client
 from streamcanary.client.fallbacks import Fallback, NonStreaming, Route
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.events import Event
@@ -62,6 +63,21 @@ ClientKey = tuple[str, ConnectionMode]
 """A target, and whether its requests open connections of their own."""
 
 
+class _CanaryClient(AsyncStreamClient):
+    """A client of an SDK client that is captured already: a copy for each canary would take several kilobytes."""
+
+    @staticmethod
+    def _capturing_client(sdk: AsyncOpenAI) -> AsyncOpenAI:
+        return sdk
+
+
+class _Shared(NamedTuple):
+    """What canaries with the same targets and connection mode share: the client, but for its options, and secrets."""
+
+    client: _CanaryClient
+    secrets: TargetSecrets
+
+
 class _Setup(NamedTuple):
     """The runners of one configuration, and what they share."""
 
@@ -85,7 +101,8 @@ class CanaryRunners:
 
     ``spend_guard`` records what runs use. ``on_event`` is called for every event of every run when it happens, and must
     not block. ``capture_content`` records prompts and answers on spans; ``None``: as the standard variable says.
-    ``members`` is the number of daemons in the fleet that runs the canaries.
+    ``members`` is the number of daemons in the fleet that runs the canaries. With ``has_reduced_series``, canaries have
+    no metric series before the first event.
     """
 
     def __init__(
@@ -98,12 +115,13 @@ class CanaryRunners:
         on_event: Callable[[Canary, Event], None] | None = None,
         capture_content: bool | None = None,
         members: int = 1,
+        has_reduced_series: bool = False,
     ) -> None:
         self._clock = clock
         self._spend_guard = spend_guard
         self._on_event = on_event
         self._capture_content = capture_content
-        self.metrics = CanaryMetrics(clock)
+        self.metrics = CanaryMetrics(clock, starts_at_zero=not has_reduced_series)
         self._setup = _NOTHING
         self._closing: set[asyncio.Task[None]] = set()
         self.prepare(targets, canaries, spend_guard.prices if spend_guard else {}, members=members)
@@ -178,15 +196,16 @@ class CanaryRunners:
             canaries=canaries,
             prices=prices,
             clients={
-                (name, connection): client or open_client(used_targets[name], connection)
+                (name, connection): client or capturing_async_client(open_client(used_targets[name], connection))
                 for (name, connection), client in clients.items()
             },
             retry_budgets={name: before.retry_budgets.get(name) or RetryBudget() for name in used_targets},
             runners={},
             members=members,
         )
+        shared: dict[tuple[tuple[str, ...], ConnectionMode], _Shared] = {}
         runners = {
-            name: self._reused_runner(name, setup) or self._make_runner(name, spec, setup)
+            name: self._reused_runner(name, setup) or self._make_runner(name, spec, setup, shared)
             for name, spec in canaries.items()
         }
         self._prepared = setup._replace(runners=runners)
@@ -223,27 +242,27 @@ class CanaryRunners:
             return None
         return before.runners[name]
 
-    def _make_runner(self, name: str, spec: CanarySpec, setup: _Setup) -> CanaryRunner:
+    def _make_runner(
+        self,
+        name: str,
+        spec: CanarySpec,
+        setup: _Setup,
+        shared: dict[tuple[tuple[str, ...], ConnectionMode], _Shared],
+    ) -> CanaryRunner:
         spec = spec.with_requested_models(setup.targets)
         target = setup.targets[spec.target]
         canary = spec.to_canary(name, target, members=setup.members)
-        redactor = RunRedactor(name, spec, setup.targets)
-        client = AsyncStreamClient(
-            setup.clients[spec.target, spec.connection],
+        key = targets_of(spec), spec.connection
+        if key not in shared:
+            shared[key] = self._share(spec, setup)
+        redactor = RunRedactor(name, spec, setup.targets, shared[key].secrets)
+        client = shared[key].client.with_options(
             retry=spec.retry,
             limits=spec.limits,
             timeouts=spec.timeouts,
             fallbacks=[_make_fallback(fallback, spec.connection, setup.clients) for fallback in spec.fallbacks],
-            budget=setup.retry_budgets[spec.target],
-            provider=target.provider,
             labels=metric_labels(canary),
             lenient=target.finish_reason == "lenient",
-            secrets=redactor.secrets,
-            breaker=None,  # canaries detect that a route has recovered, so they bypass the circuit breaker
-            clock=self._clock,
-            max_loop_share=_MAX_LOOP_SHARE,
-            capture_content=self._capture_content,
-            max_response_models=0,  # streamcanary.model.info has what answered, in one series a canary
         )
         return CanaryRunner(
             canary,
@@ -257,6 +276,22 @@ class CanaryRunners:
             redactor=redactor,
             former=self._setup.runners.get(name) if _asks_the_same(name, self._setup, setup) else None,
         )
+
+    def _share(self, spec: CanarySpec, setup: _Setup) -> _Shared:
+        """Return what ``spec`` shares with all canaries of the same targets and connection mode."""
+        secrets = TargetSecrets(*(setup.targets[target] for target in targets_of(spec)))
+        client = _CanaryClient(
+            setup.clients[spec.target, spec.connection],
+            budget=setup.retry_budgets[spec.target],
+            provider=setup.targets[spec.target].provider,
+            secrets=secrets,
+            breaker=None,  # canaries detect that a route has recovered, so they bypass the circuit breaker
+            clock=self._clock,
+            max_loop_share=_MAX_LOOP_SHARE,
+            capture_content=self._capture_content,
+            max_response_models=0,  # streamcanary.model.info has what answered, in one series a canary
+        )
+        return _Shared(client, secrets)
 
 
 def _make_fallback(

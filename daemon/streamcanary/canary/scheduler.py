@@ -2,7 +2,8 @@
 
 Every missed run is counted and logged. Only this module and its triggers import APScheduler, whose own cron trigger
 numbers weekdays differently from cron. The runs of a target at once are limited: a slow target, whose runs take long,
-takes no connections, memory and time from the others.
+takes no connections, memory and time from the others. When the daemon itself is too slow for all runs, a part of them
+is skipped.
 """
 
 import asyncio
@@ -12,19 +13,20 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from datetime import UTC
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
-from uuid import uuid4
 
 import msgspec
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from opentelemetry.context import Context
 
+from streamcanary.canary.load_shedding import LoadShedder
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.run_slots import LimitLog, RunSlots, run_limits
+from streamcanary.canary.run_slots import RunSlots, run_limits
+from streamcanary.canary.skipped_runs import SkippedRuns
 from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, FirstRun, first_runs, to_datetime
+from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetState, Outcome
 
 _log = logging.getLogger(__name__)
 logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # this module logs missed runs itself
@@ -33,8 +35,6 @@ _CLOCK_CHECK_INTERVAL = 1.0  # seconds between two comparisons of the clocks
 _CLOCK_STEP_THRESHOLD = 0.5
 _CANCEL_TIMEOUT = 0.5  # seconds that cancelled runs have to end
 _MAX_WAIT = 0.9  # of the time to the next run: how long a run waits for its turn at its target
-_LIMIT_LOG_INTERVAL = 60.0  # seconds between two lines in the log about one target that is at its limit
-_LIMIT_REASON = "concurrency"
 
 
 class Runner(Protocol):
@@ -109,7 +109,8 @@ class Scheduler:
         self._on_clock_step = on_clock_step
         self._slots: dict[str, RunSlots] = {}
         self._started: dict[str, float] = {}  # when each canary last started, in monotonic seconds
-        self._at_limit: dict[str, LimitLog] = {}
+        self._shedder = LoadShedder()
+        self._skipped = SkippedRuns(clock, metrics, self._shedder, on_outcome)
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
@@ -144,7 +145,8 @@ class Scheduler:
             self._schedule(name, run)
         self._scheduler.add_listener(self._on_submission, EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
         self._scheduler.start()
-        self._clock_task = asyncio.create_task(self._detect_clock_steps(), name="clock step detection")
+        self._metrics.record_shed_share(0.0)
+        self._clock_task = asyncio.create_task(self._watch_clocks(), name="clock step detection")
 
     def prepare(
         self,
@@ -203,10 +205,9 @@ class Scheduler:
         for target, limit in prepared.limits.items():
             self._slots[target] = slots.pop(target) if target in slots else RunSlots(limit)
             self._slots[target].set_limit(limit)
-            self._at_limit.setdefault(target, LimitLog(_LIMIT_LOG_INTERVAL))
-        for target, unused in slots.items():
+        for unused in slots.values():
             unused.close()
-            del self._at_limit[target]
+        self._skipped.set_targets(self._slots)
 
     def _first_runs(self, names: Sequence[str]) -> dict[str, FirstRun]:
         """Return the first runs of the canaries ``names`` as after a start."""
@@ -273,17 +274,21 @@ class Scheduler:
             self._due_by_canary[name] = due
         else:
             self._last_due_by_canary[name] = due
-            self._record_skipped(name, due, "overlap", "the previous run has not ended")
+            self._skipped.record(self._runners[name].canary, due, "overlap", "the previous run has not ended")
 
     async def _run_if_admitted(self, name: str) -> None:
         if name not in self._runners:  # a reload has removed it since it was submitted
             return
         runner, due = self._runners[name], self._due_by_canary[name]
         self._count_missed(name, due)
+        self._shedder.observe_due(self._clock.time() - due)
+        if not self._shedder.admits(name):
+            self._skipped.record_shed(runner.canary, due)
+            return
         slots = self._slots[runner.canary.target]
         if not await slots.acquire(self._started.get(name, -math.inf), self._max_wait(name)):
             if self._slots.get(runner.canary.target) is slots:
-                self._record_no_slot(name, due, slots)
+                self._record_no_slot(self._runners[name].canary, due, slots)
             return
         current = self._runners.get(name)  # a reload may have replaced or removed it while it waited
         if current is None:
@@ -293,7 +298,7 @@ class Scheduler:
         state = None if self._guard is None else self._guard.admit(runner.canary)
         if state in (BudgetState.SLOWED, BudgetState.EXHAUSTED):
             slots.release()
-            self._record_skipped(name, due, "budget", f"the budget is {state}", state=state)
+            self._skipped.record(runner.canary, due, "budget", f"the budget is {state}", state=state)
             return
         self._started[name] = self._clock.monotonic()
         task = asyncio.create_task(self._run(runner, due, state), name=f"canary {name}")
@@ -317,22 +322,15 @@ class Scheduler:
         now = self._clock.time()
         return _MAX_WAIT * max(0.0, self._triggers[name].next_after(now) - now)
 
-    def _record_no_slot(self, name: str, due: float, slots: RunSlots) -> None:
-        """Record a run that had no turn before the next one; one line a minute in the log for each target."""
-        canary = self._runners[name].canary
+    def _record_no_slot(self, canary: Canary, due: float, slots: RunSlots) -> None:
         if slots.is_closed:
             self._metrics.record_missed(canary, "shutdown")
-            return
-        explanation = f"the target had {slots.limit} runs at once, its limit, until the next run was due"
-        self._record_skipped(name, due, _LIMIT_REASON, explanation)
-        if (count := self._at_limit[canary.target].add(self._clock.monotonic())) is not None:
-            _log.warning(
-                "target at its limit of concurrent runs",
-                extra={"target": canary.target, "limit": slots.limit, "missed_runs": count},
-            )
+        else:
+            self._skipped.record_no_slot(canary, due, slots.limit)
 
     async def _run(self, runner: Runner, due: float, state: BudgetState | None) -> None:
-        self._on_outcome(msgspec.structs.replace(await runner(due), budget=state))
+        outcome = await runner(due)
+        self._on_outcome(msgspec.structs.replace(outcome, budget=state, behind_schedule=self._shedder.is_behind))
 
     def _count_missed(self, name: str, due: float) -> None:
         """Record the runs missed since the last one: the process was suspended, or its event loop was blocked."""
@@ -341,37 +339,16 @@ class Scheduler:
             return
         missed = self._triggers[name].missed_between(last, due)
         if missed > 0:
-            self._record_skipped(name, due, "late", "the daemon did not run on time", missed)
+            canary = self._runners[name].canary
+            self._skipped.record(canary, due, "late", "the daemon did not run on time", missed)
 
-    def _record_skipped(
-        self, name: str, due: float, reason: str, explanation: str, count: int = 1, state: BudgetState | None = None
-    ) -> None:
-        canary = self._runners[name].canary
-        # The spend guard logs an exhausted budget once; a warning for each run of each canary would flood the log.
-        # The same holds for a target at its limit, about which another line is logged.
-        level = logging.WARNING if state is None and reason != _LIMIT_REASON else logging.DEBUG
-        _log.log(
-            level,
-            "canary runs missed",
-            extra={"canary": name, "reason": reason, "explanation": explanation, "count": count},
-        )
-        self._metrics.record_missed(canary, reason, count)
-        outcome = Outcome(
-            run_id=uuid4().hex,
-            canary=canary.name,
-            target=canary.target,
-            provider=canary.provider,
-            kind=OutcomeKind.SKIPPED,
-            scheduled=due,
-            started=self._clock.time(),
-            reason=reason if count == 1 else f"{reason}: {count} runs",
-            budget=state,
-        )
-        self._metrics.record_run(canary, outcome, Context())
-        self._on_outcome(outcome)
+    async def _watch_clocks(self) -> None:
+        """Detect steps of the wall clock, for which APScheduler waits, and that the daemon is too slow.
 
-    async def _detect_clock_steps(self) -> None:
-        """Detect steps of the wall clock: APScheduler waits for wall time and sleeps too long after a step back."""
+        APScheduler sleeps too long after a step back.
+        """
+        lag, checked = LoopLag.of_running_loop(), asyncio.get_running_loop().time()
+        lag.observe(self)
         offset = self._clock.time() - self._clock.monotonic()
         while True:
             await asyncio.sleep(_CLOCK_CHECK_INTERVAL)
@@ -381,6 +358,13 @@ class Scheduler:
                 self._realign()
                 self._on_clock_step()
             offset = now_offset
+            share, late = self._shedder.share, lag.since(checked)
+            checked = asyncio.get_running_loop().time()
+            self._shedder.evaluate(checked, late)
+            if self._shedder.share != share:
+                self._metrics.record_shed_share(self._shedder.share)
+                if not self._shedder.share:
+                    _log.info("on schedule again")
 
     def _realign(self) -> None:
         now = self._clock.time()

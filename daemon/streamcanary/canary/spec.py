@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -251,6 +251,23 @@ class CanarySpec(BaseModel):
         """Return a hash of the endpoint and of the request, its schedule and time limits left out."""
         request = (host, self.api, self.model, self.prompt, self.request, self.expect.model_dump(mode="json"))
         return hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+_SHARED_FIELDS: Final = ("expect", "timeouts", "retry", "limits", "slo")
+_MAX_DISTINCT: Final = 16  # values of a field that are compared
+
+
+def share_equal_parts(canaries: Iterable[CanarySpec]) -> None:
+    """Let canaries with equal parts, such as the default timeouts, share them: those of one take a kilobyte."""
+    distinct: dict[str, list[Any]] = {name: [] for name in _SHARED_FIELDS}
+    for spec in canaries:
+        for name, known in distinct.items():
+            part = getattr(spec, name)
+            equal = next((each for each in known if each == part), None)
+            if equal is not None:
+                spec.__dict__[name] = equal  # the models are frozen, and stay equal
+            elif len(known) < _MAX_DISTINCT:
+                known.append(part)
 
 
 def _parse_schedule(data: dict[str, Any]) -> Schedule:

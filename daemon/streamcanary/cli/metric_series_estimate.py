@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from streamcanary.alerting.service.metrics import MAX_IDLE_SERIES
+from streamcanary.canary.metrics import MISSED_REASONS
 from streamcanary.model import names
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
@@ -11,7 +13,7 @@ from streamcanary.telemetry.series_limit import expected_series, series_limit
 
 _SERIES_WHEN_HEALTHY: Final = {
     names.RUNS: len(OutcomeKind),
-    names.RUNS_MISSED: 5,  # late, overlap, concurrency, shutdown, budget
+    names.RUNS_MISSED: len(MISSED_REASONS),
     names.TOKENS: 2,  # input, output
     names.LAST_RUN: 1,
     names.LAST_SUCCESS: 1,
@@ -61,7 +63,17 @@ def estimate_series(canaries: int, bindings: int) -> int:
     included: two series a canary for a budget, one for a sunset, a few for each fault kind that occurs, and for each
     fallback route as many as for the primary route.
     """
+    bindings = bindings if bindings <= MAX_IDLE_SERIES else 0
     return canaries * sum(count * _series_per_set(metric) for metric, count in _SERIES_WHEN_HEALTHY.items()) + bindings
+
+
+def estimate_reduced_series(canaries: int, targets: int, bindings: int) -> int:
+    """Return the same with reduced series: histograms by target, and counters without series before the first event."""
+    sets = {**_SERIES_WHEN_HEALTHY, names.RUNS: 1, names.RUNS_MISSED: 0, names.MODEL_CHANGES: 0}
+    return (bindings if bindings <= MAX_IDLE_SERIES else 0) + sum(
+        count * _series_per_set(metric) * (canaries if metric.buckets is None else targets)
+        for metric, count in sets.items()
+    )
 
 
 def max_series(routes: Sequence[int], bindings: int, receivers: int) -> int:

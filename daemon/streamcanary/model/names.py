@@ -219,6 +219,12 @@ FIRST_TOKEN_TIME = Metric(
 SCHEDULE_LAG = Metric(
     "streamcanary.schedule.lag", "histogram", "s", "Time from when a run was due to its start", SECONDS_BUCKETS
 )
+SCHEDULE_SHED = Metric(
+    "streamcanary.schedule.shed",
+    "gauge",
+    "1",
+    "Share of due runs, 0 to 1, that are skipped because the daemon is behind schedule",
+)
 EVENT_LOOP_LAG = Metric(
     "streamcanary.event_loop.lag",
     "histogram",

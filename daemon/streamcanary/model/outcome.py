@@ -146,7 +146,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``lag`` is the time by which the event loop of the daemon was late during the run, in seconds: the other times are
     too long by up to that. ``system_fingerprint`` and ``service_tier`` are what the provider reports with the answer of
     ``model``. ``previous_model`` is the model that answered the run before, if it was another one. ``replica`` is the
-    name of the replica that made the run, if several share a database; otherwise it is empty.
+    name of the replica that made the run, if several share a database; otherwise it is empty. ``behind_schedule`` is
+    whether the daemon had been too slow to make all runs on time for two minutes.
     """
 
     run_id: str
@@ -176,6 +177,7 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     trace_id: str | None = None
     certificate_expiry: float | None = None
     replica: str = ""
+    behind_schedule: bool = False
 
     @property
     def answer_duration(self) -> float:

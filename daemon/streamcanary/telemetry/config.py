@@ -14,6 +14,10 @@ Signal = Literal["traces", "metrics", "logs"]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
 HistogramAggregation = Literal["explicit", "exponential"]
 Convention = Literal["openinference", "langfuse"]
+SeriesDetail = Literal["auto", "full", "reduced"]
+
+LARGE_FLEET: Final = 2_000
+"""Canaries above which the series of metrics are reduced, unless ``series`` says otherwise."""
 
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 
@@ -97,6 +101,10 @@ class TelemetryConfig(BaseModel):
     ``content`` records prompts and answers of canaries on spans, redacted and bounded; by default the variable
     ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` decides. ``conventions`` adds to exported spans the
     attributes that some backends read in place of those of the GenAI conventions.
+
+    ``series`` is how many metric series each canary has. With ``reduced``, histograms have one series a target in place
+    of one a canary, and counters and alerts of a canary have no series before the first event. ``auto`` is ``reduced``
+    with more than 2,000 canaries, and ``full`` otherwise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,3 +114,8 @@ class TelemetryConfig(BaseModel):
     resource: dict[ResourceName, ResourceValue] = Field(default_factory=dict, max_length=64)
     content: bool | None = None
     conventions: Annotated[tuple[Convention, ...], Field(max_length=2)] = ()
+    series: SeriesDetail = "auto"
+
+    def has_reduced_series(self, canaries: int) -> bool:
+        """Return whether the series of metrics are reduced, with this number of ``canaries``."""
+        return canaries > LARGE_FLEET if self.series == "auto" else self.series == "reduced"

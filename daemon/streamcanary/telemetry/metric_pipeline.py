@@ -75,13 +75,18 @@ class MetricPipeline:
         if is_shared:
             self._scraped_reader = exporting
 
-    def create_provider(self, resource: "Resource", max_series: int) -> "MeterProvider | None":
-        """Return the provider with the readers; ``None`` if there is none."""
+    def create_provider(self, resource: "Resource", max_series: int, *, by_target: bool) -> "MeterProvider | None":
+        """Return the provider with the readers; ``None`` if there is none. ``by_target``: histograms are by target."""
         if not self._readers:
             return None
         from streamcanary.telemetry import sdk
 
-        return sdk.create_meter_provider(self._readers, resource, max_series=max_series)
+        provider = sdk.create_meter_provider(self._readers, resource, max_series=max_series, by_target=by_target)
+        if self._scraped_reader is not None:
+            from streamcanary.telemetry.prometheus.storage import use_compact_series
+
+            use_compact_series(provider, self._scraped_reader)
+        return provider
 
     def show_series(self, is_current: "IsCurrent") -> None:
         """Export and serve only the series that are current."""

@@ -77,6 +77,7 @@ class Telemetry:
 
     ``expected_series`` is the expected number of attribute sets of the largest metric, by the configuration. The limit
     is 1.5 times that number, at least 2,000; further attribute sets are merged into ``otel.metric.overflow``.
+    ``has_reduced_series``: histograms of canaries have one series a target in place of one a canary.
 
     ``region`` is the attribute ``cloud.region`` of the resource; ``None`` leaves it to the section and the variables.
     """
@@ -86,6 +87,7 @@ class Telemetry:
         *,
         region: str | None = None,
         expected_series: int = 0,
+        has_reduced_series: bool = False,
         environ: Mapping[str, str] = os.environ,
         clock: Clock | None = None,
         make_global: bool = True,
@@ -93,6 +95,7 @@ class Telemetry:
     ) -> None:
         self._region = {names.CLOUD_REGION: region} if region else {}
         self._max_series = series_limit(expected_series)
+        self._has_reduced_series = has_reduced_series
         self._environ = environ
         self._make_global = make_global
         self._runs = runs
@@ -209,7 +212,9 @@ class Telemetry:
                 serves_metrics=prepared.serves_metrics,
             )
             self._metric_pipeline, self._metric_exporter = pipeline, pipeline.exporter
-            self.meter_provider = pipeline.create_provider(prepared.resource, self._max_series)
+            self.meter_provider = pipeline.create_provider(
+                prepared.resource, self._max_series, by_target=self._has_reduced_series
+            )
             self.scraper = pipeline.create_scraper(prepared.resource)
             if self.meter_provider is None:
                 return

@@ -2,13 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 
-from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Histogram,
+    MeterProvider,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    TraceBasedExemplarFilter,
+    UpDownCounter,
+    _Gauge,
+)
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from streamcanary.model import names
 from streamcanary.telemetry.otlp.export_failures import ExportTracker
 from streamcanary.telemetry.runs.recorder import RecordAll, RunRecorder
 from streamcanary.telemetry.runs.store import RunStore
@@ -77,14 +88,29 @@ def create_exporting_reader(exporter: MetricExporter, *, interval: float, timeou
     )
 
 
-def create_meter_provider(readers: Sequence[MetricReader], resource: Resource, *, max_series: int) -> MeterProvider:
-    """Return a provider with ``readers``.
+class _AllButCanary(set[str]):
+    """All names of attributes but ``canary``."""
+
+    def __contains__(self, name: object) -> bool:
+        return name != names.CANARY
+
+
+def create_meter_provider(
+    readers: Sequence[MetricReader], resource: Resource, *, max_series: int, by_target: bool = False
+) -> MeterProvider:
+    """Return a provider with ``readers``. ``by_target``: histograms of canaries do not have the label ``canary``.
 
     A metric has at most ``max_series`` attribute sets; further ones are merged into ``otel.metric.overflow=true``. A
     measurement whose context has a sampled span becomes an exemplar. The buckets of a histogram are those that its
     instrument advises, unless its reader prefers exponential ones.
     """
     views = [View(instrument_name="*", aggregation_cardinality_limit=max_series)]
+    if by_target:
+        others = (Counter, UpDownCounter, _Gauge, ObservableCounter, ObservableUpDownCounter, ObservableGauge)
+        views = [
+            View(instrument_type=Histogram, attribute_keys=_AllButCanary(), aggregation_cardinality_limit=max_series),
+            *(View(instrument_type=each, aggregation_cardinality_limit=max_series) for each in others),
+        ]
     return MeterProvider(
         readers, resource=resource, shutdown_on_exit=False, views=views, exemplar_filter=TraceBasedExemplarFilter()
     )

@@ -14,7 +14,14 @@ from support.alerting.builders import CHAT, alerts, webhook_config
 
 RATIO = {"type": "ratio", "over": "5m", "threshold": "50%", "min_samples": 5}
 TEST = structs.replace(CHAT, name="chat.test", labels={"tier": "test"})
-DAEMON_ALERTS = ["CanaryEgressDown", "BudgetExhausted", "ReceiverFailing", "StoreFailing", "ReloadFailed"]
+DAEMON_ALERTS = [
+    "CanaryEgressDown",
+    "BudgetExhausted",
+    "ReceiverFailing",
+    "StoreFailing",
+    "ReloadFailed",
+    "BehindSchedule",
+]
 
 
 def exported(rule: dict | None = None, *canaries: Canary, **sections) -> dict[str, list[dict]]:

@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.service import metrics as service_metrics
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.model.alerts.incident import Incident
@@ -279,10 +280,45 @@ def test_active_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.
         ("streamcanary.alert.active", "BudgetExhausted", "page"): 0,
         ("streamcanary.alert.active", "StoreFailing", "page"): 0,
         ("streamcanary.alert.active", "ReloadFailed", "ticket"): 0,
+        ("streamcanary.alert.active", "BehindSchedule", "page"): 0,
         ("streamcanary.alert.active", "ReceiverFailing", "hook", "page"): 0,
         ("streamcanary.notification_queue.size", "hook"): 0,
         ("streamcanary.notification_queue.age", "hook"): 0,
     }
+    provider.shutdown()
+
+
+def test_with_many_possible_alerts_only_those_that_fired_have_a_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the limit, an alert has a series once it has fired, which is 0 when a reload removes it."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
+    monkeypatch.setattr(service_metrics, "MAX_IDLE_SERIES", -1)
+    engine = Engine(alerts(), "default", [CHAT])
+    (key,) = (binding.key for binding in engine.bindings)
+    meters = AlertMetrics(engine, [], ManualClock())
+
+    def active() -> dict[str, float]:
+        data = reader.get_metrics_data()
+        found = [] if data is None else data.resource_metrics[0].scope_metrics[0].metrics
+        return {
+            str((point.attributes or {})["alert"]): point.value
+            for metric in found
+            if metric.name == "streamcanary.alert.active"
+            for point in metric.data.data_points
+        }
+
+    assert {} == active()
+    firing = Incident(key=key, rule="Errors", subject="chat", opened=0.0)
+    meters.update(State(incidents={key: firing}))
+    assert {"Errors": 1} == active()
+    meters.update(State(incidents={key: structs.replace(firing, resolved=60.0)}))
+    assert {"Errors": 0} == active()
+    meters.update(State(incidents={key: firing}))
+    meters.update(State())
+    meters.configure(Engine(alerts(rules={}), "default", [CHAT]), [])
+    meters._start_series(10)
+    assert {"Errors": 0} == active()
     provider.shutdown()
 
 

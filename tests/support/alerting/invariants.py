@@ -3,6 +3,7 @@
 from collections import Counter
 
 from streamcanary.alerting.builtin_rules import (
+    BEHIND_SCHEDULE,
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
     NO_DATA,
@@ -119,6 +120,8 @@ def _may_resolve_by_run(engine: Engine, incident: Incident, outcome: Outcome) ->
         return False
     if incident.rule == BUDGET_EXHAUSTED:
         return True
+    if incident.rule == BEHIND_SCHEDULE:
+        return not outcome.behind_schedule
     if incident.rule == CANARY_EGRESS_DOWN:
         return outcome.fault is None or outcome.fault.kind not in UNREACHABLE_FAULTS
     binding = engine.bindings.get(incident.key)

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from streamcanary.alerting.builtin_rules import (
+    BEHIND_SCHEDULE,
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
     DAEMON_RULES,
@@ -104,11 +105,13 @@ class Bindings:
         self._sample_bindings: dict[str, list[Binding]] = {}
         self._no_data_bindings: dict[str, list[Binding]] = {}
         self._with_baselines: dict[str, Binding] = {}
+        shared: dict[tuple[str, float], ScopeValue] = {}
         for name, rule in rules.items():
             values = [] if name in DAEMON_RULES else scope_values(rule, canaries)
             # the widest first: of alerts that open at the same run, it is the one that is notified
             for value in sorted(values, key=lambda value: -len(value.canaries)):
-                self._add(name, rule, value)
+                of_one = value if value.is_wide else shared.setdefault((value.value, value.share), value)
+                self._add(name, rule, of_one)
         self.inhibition = Inhibition(self._bindings.values(), instance, self.key_for)
         self.all_no_data_bindings = tuple(
             binding for bindings in self._no_data_bindings.values() for binding in bindings
@@ -141,6 +144,7 @@ class Bindings:
         yield BUDGET_EXHAUSTED, "budget"
         yield STORE_FAILING, "store"
         yield RELOAD_FAILED, "config"
+        yield BEHIND_SCHEDULE, "schedule"
         for name in self._receivers:
             yield RECEIVER_FAILING, name
 
@@ -225,6 +229,9 @@ class Bindings:
 
     def __contains__(self, key: object) -> bool:
         return key in self._bindings
+
+    def __len__(self) -> int:
+        return len(self._bindings)
 
     def __iter__(self) -> Iterator[Binding]:
         return iter(self._bindings.values())

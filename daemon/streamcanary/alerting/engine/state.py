@@ -60,8 +60,8 @@ class State(Struct, frozen=True, kw_only=True):
 
     ``last_sequence`` is the sequence number of the newest notification. ``running_since`` is the time since which ticks
     came without a gap, ``last_tick`` the time of the last tick, ``scheduled_since`` when canaries were added or
-    rescheduled after that, by identity; all in seconds since the epoch. These three are valid in this process only, and
-    are not stored.
+    rescheduled after that, by identity, ``last_behind`` when a run last ended that was behind schedule; all in seconds
+    since the epoch. These four are valid in this process only, and are not stored.
     """
 
     detectors: Mapping[str, BindingState] = field(default_factory=dict)
@@ -74,6 +74,7 @@ class State(Struct, frozen=True, kw_only=True):
     running_since: float = 0.0
     last_tick: float = 0.0
     scheduled_since: Mapping[str, float] = field(default_factory=dict)
+    last_behind: float = 0.0
     last_sequence: int = 0
 
     @property
@@ -128,6 +129,7 @@ class State(Struct, frozen=True, kw_only=True):
             running_since=self.running_since,
             last_tick=self.last_tick,
             scheduled_since=self.scheduled_since,
+            last_behind=self.last_behind,
             last_sequence=max(self.last_sequence, older.last_sequence),
         )
 
@@ -145,7 +147,7 @@ class Draft:
             state.last_tick,
             state.last_sequence,
         )
-        self.scheduled_since = state.scheduled_since
+        self.scheduled_since, self.last_behind = state.scheduled_since, state.last_behind
         self._notifications_by_group: dict[tuple[str, str], dict[str, None]] | None = None
         self._groups_by_member: dict[str, dict[str, None]] | None = None
         self._not_before_by_receiver: dict[str, float] | None = None
@@ -289,6 +291,7 @@ class Draft:
             "running_since": self.running_since,
             "last_tick": self.last_tick,
             "scheduled_since": self.scheduled_since,
+            "last_behind": self.last_behind,
         }
 
     def _put(self, table: StateTable, key: str, value: Any) -> None:

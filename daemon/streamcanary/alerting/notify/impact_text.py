@@ -3,6 +3,7 @@
 from typing import Final
 
 from streamcanary.alerting.builtin_rules import (
+    BEHIND_SCHEDULE,
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
     RECEIVER_FAILING,
@@ -38,6 +39,7 @@ _DAEMON_IMPACT: Final = {  # what users see, and who can fix it
     BUDGET_EXHAUSTED: ("not known: canaries that cost money no longer run", FIXERS["config"]),
     RECEIVER_FAILING: ("nothing of it: only notifications are affected", "the receiver, or your configuration of it"),
     STORE_FAILING: ("nothing of it: only the daemon is affected", FIXERS["local"]),
+    BEHIND_SCHEDULE: ("not known in time: a part of the runs is skipped", FIXERS["local"]),
     RELOAD_FAILED: ("nothing of it: only the daemon is affected", FIXERS["config"]),
 }
 _MAX_FALLBACKS = 5

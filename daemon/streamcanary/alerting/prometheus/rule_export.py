@@ -22,6 +22,7 @@ from typing import Final
 from ruamel.yaml.comments import CommentedSeq
 
 from streamcanary.alerting.builtin_rules import (
+    BEHIND_SCHEDULE,
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
     DAEMON_RULES,
@@ -54,7 +55,12 @@ _POOLED_LABELS: Final = f"{names.SCOPE}, {names.SCOPE_VALUE}, {names.TARGET}, {n
 _MUTES: Final = (
     "The daemon mutes the alerts of fewer canaries while this one fires; Alertmanager needs an inhibition rule for it."
 )
-_SUBJECTS: Final = {CANARY_EGRESS_DOWN: "egress", BUDGET_EXHAUSTED: "budget", RELOAD_FAILED: "config"}
+_SUBJECTS: Final = {
+    CANARY_EGRESS_DOWN: "egress",
+    BUDGET_EXHAUSTED: "budget",
+    RELOAD_FAILED: "config",
+    BEHIND_SCHEDULE: "schedule",
+}
 
 
 def export_rules(config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> str:
@@ -183,8 +189,9 @@ def _no_data_expression(name: str, bindings: Sequence[Binding], *, all_canaries:
         for delay, canaries in sorted(canaries_by_delay.items())
     ]
     if parts:
-        budget = promql.alert_active_expression(BUDGET_EXHAUSTED, "job, namespace")
-        parts = [f"({_or_expression(parts)}\nunless on (job, namespace) {budget})"]
+        known = (promql.alert_active_expression(rule, "job, namespace") for rule in (BUDGET_EXHAUSTED, BEHIND_SCHEDULE))
+        unless = "".join(f"\nunless on (job, namespace) {each}" for each in known)
+        parts = [f"({_or_expression(parts)}{unless})"]
     if cron_canaries:
         parts.append(promql.alert_active_expression(name, canaries=cron_canaries))
     return _or_expression(parts)

@@ -8,6 +8,7 @@ from opentelemetry import metrics
 
 from streamcanary import __version__
 from streamcanary.alerting.builtin_rules import RECEIVER_FAILING
+from streamcanary.alerting.engine.bindings import Binding
 from streamcanary.alerting.engine.evaluation.baselines import learned_baseline
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
@@ -17,7 +18,13 @@ from streamcanary.model.alerts.incident import Notification, NotificationState
 from streamcanary.model.clock import Clock
 from streamcanary.model.metric_labels import metric_labels
 
+MAX_IDLE_SERIES: Final = 20_000
+"""With more possible alerts, an alert has a series only once it has fired: 70,000 at 0 would take a scrape a second."""
+
 _SERIES_IN_A_TURN: Final = 10  # of the event loop: about a millisecond
+
+_Series = tuple[tuple[str, ...], tuple[str, ...]]
+"""The labels of a series: names and values, in a third of the memory of a dictionary."""
 
 
 class AlertMetrics:
@@ -44,27 +51,30 @@ class AlertMetrics:
         self._base_rate = meter.create_gauge(rate.name, rate.unit, rate.description)
         self._baselines: Mapping[str, object] = {}
         self._engine = engine
-        self._labels: dict[str, dict[str, str]] = {}
-        self._waiting: dict[
-            tuple[tuple[str, str], ...], str | None
-        ] = {}  # labels of a series, and the key of its alert
+        self._engine_of_series: Engine | None = None
+        self._shown: dict[str, _Series] = {}  # the series that exist or wait, by the key of the alert
+        self._waiting: dict[_Series, str | None] = {}  # and the key of its alert
         self._has_waiting = asyncio.Event()
         self.configure(engine, receivers)
         self._start_series(len(self._waiting))
 
     def configure(self, engine: Engine, receivers: Iterable[str]) -> None:
         """Replace the engine and the receivers; :meth:`run` starts series, and ends those of alerts that are gone."""
-        is_known = engine is self._engine and bool(self._labels)
+        is_known, self._engine_of_series = engine is self._engine_of_series, engine
         self._engine, self._receivers, self._baselines = engine, tuple(receivers), {}
         if is_known:
             return
-        before, self._labels = self._labels, dict(_possible_alerts(engine))
-        gone = {tuple(labels.items()) for labels in before.values()}
-        for key, labels in self._labels.items():
-            series = tuple(labels.items())
+        before, shown = self._shown, {}
+        has_idle = len(engine.bindings) <= MAX_IDLE_SERIES
+        gone = set(before.values())
+        for key, series in _possible_alerts(engine):
             gone.discard(series)
-            if before.get(key) != labels or series in self._waiting:
+            if not has_idle and key not in before:
+                continue
+            shown[key] = series
+            if before.get(key) != series or series in self._waiting:
                 self._waiting[series] = key
+        self._shown = shown
         self._waiting |= dict.fromkeys(gone)
         self._has_waiting.set()
 
@@ -79,7 +89,7 @@ class AlertMetrics:
         """Set the gauges of ``count`` alerts that wait for it: 0 if they do not fire, or are no longer possible."""
         for _ in range(min(count, len(self._waiting))):
             series, key = self._waiting.popitem()
-            self._active.set(int(key in self._firing), dict(series))
+            self._active.set(int(key in self._firing), _labels_of(series))
         if not self._waiting:
             self._has_waiting.clear()
 
@@ -95,8 +105,9 @@ class AlertMetrics:
             self._set_base_rates(state)
         firing = frozenset(key for key, incident in state.incidents.items() if incident.is_firing)
         for key in firing ^ self._firing:
-            if (labels := self._labels.get(key)) is not None:
-                self._active.set(int(key in firing), labels)
+            if (series := self._shown.get(key) or _series_of(self._engine, key)) is not None:
+                self._shown[key] = series
+                self._active.set(int(key in firing), _labels_of(series))
         self._firing = firing
 
     def _set_base_rates(self, state: State) -> None:
@@ -105,7 +116,8 @@ class AlertMetrics:
         for binding in self._engine.bindings.learning:
             baseline = learned_baseline(state.baselines, binding.key)
             if baseline is not before.get(binding.key):
-                labels = {key: value for key, value in self._labels[binding.key].items() if key != names.SEVERITY}
+                labels = _binding_labels(binding)
+                del labels[names.SEVERITY]
                 rate = binding.scope_value.stream(baseline).base_rate
                 self._base_rate.set(rate or 0.0, labels)
 
@@ -143,12 +155,38 @@ def _subject_labels(value: ScopeValue) -> dict[str, str]:
     return {**shared, names.SCOPE: value.scope, names.SCOPE_VALUE: value.value}
 
 
-def _possible_alerts(engine: Engine) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the key and the labels of each possible alert; one that has never fired is 0, not missing."""
+def _labels_of(series: _Series) -> dict[str, str]:
+    return dict(zip(*series, strict=True))
+
+
+def _possible_alerts(engine: Engine) -> Iterator[tuple[str, _Series]]:
+    """Yield the key and the series of each possible alert."""
+    names_of: dict[tuple[str, ...], tuple[str, ...]] = {}  # equal ones are one object
+    for key, labels in _alert_labels(engine):
+        label_names = tuple(labels)
+        yield key, (names_of.setdefault(label_names, label_names), tuple(labels.values()))
+
+
+def _series_of(engine: Engine, key: str) -> _Series | None:
+    """Return the series of the alert of ``key``; ``None`` if it is not possible."""
+    binding = engine.bindings.get(key)
+    labels = _binding_labels(binding) if binding is not None else dict(_daemon_labels(engine)).get(key)
+    return None if labels is None else (tuple(labels), tuple(labels.values()))
+
+
+def _alert_labels(engine: Engine) -> Iterator[tuple[str, dict[str, str]]]:
+    for binding in engine.bindings:
+        yield binding.key, _binding_labels(binding)
+    yield from _daemon_labels(engine)
+
+
+def _binding_labels(binding: Binding) -> dict[str, str]:
+    severity = {names.SEVERITY: binding.rule.labels.get("severity", "")}
+    return {**_subject_labels(binding.scope_value), names.ALERT: binding.rule_name, **severity}
+
+
+def _daemon_labels(engine: Engine) -> Iterator[tuple[str, dict[str, str]]]:
     bindings = engine.bindings
-    for binding in bindings:
-        severity = {names.SEVERITY: binding.rule.labels.get("severity", "")}
-        yield binding.key, {**_subject_labels(binding.scope_value), names.ALERT: binding.rule_name, **severity}
     for rule, subject in bindings.daemon_alerts():
         incident = bindings.daemon_incident(rule, subject, "", 0.0)
         receiver = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}

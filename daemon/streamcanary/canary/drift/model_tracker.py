@@ -52,12 +52,15 @@ class ModelTracker:
     ``labels`` are its values for the labels of a metric, ``None`` before the first answer.
     """
 
+    __slots__ = ("_current", "_known", "_labels", "_labels_without_fingerprint", "labels")
+
     def __init__(self) -> None:
         self.labels: AnsweringModel | None = None
         self._current: AnsweringModel | None = None
-        self._known: dict[ChangeType, set[str]] = {each: set() for each in CHANGE_TYPES}
-        self._labels: set[AnsweringModel] = set()
-        self._labels_without_fingerprint: set[AnsweringModel] = set()
+        # Most canaries know one value of each: an empty set takes more than a tuple of it.
+        self._known: dict[ChangeType, tuple[str, ...]] = {}
+        self._labels: tuple[AnsweringModel, ...] = ()
+        self._labels_without_fingerprint: tuple[AnsweringModel, ...] = ()
 
     def observe(self, outcome: Outcome) -> tuple[ModelChange, ...]:
         """Return the changes since the last answer of the primary; none for a run without one."""
@@ -77,15 +80,16 @@ class ModelTracker:
             previous, current = getattr(before, each), getattr(after, each)
             if current == previous:
                 continue
-            known = self._known[each]
-            is_new = current not in known and _add(known, current, MAX_KNOWN)
+            known = self._known.get(each, ())
+            self._known[each] = _with(known, current, MAX_KNOWN)
+            is_new = current not in known and current in self._known[each]
             if previous:
                 changes.append(ModelChange(each, previous, current, is_new))
         return tuple(changes)
 
     def has_reached_limit(self, change_type: ChangeType) -> bool:
         """Return whether no further value of ``change_type`` counts as new."""
-        return len(self._known[change_type]) >= MAX_KNOWN
+        return len(self._known.get(change_type, ())) >= MAX_KNOWN
 
     def _bounded_labels(self, model: AnsweringModel) -> AnsweringModel:
         """Return the values of ``model`` for labels.
@@ -97,16 +101,18 @@ class ModelTracker:
             model.system_fingerprint[:_MAX_LABEL_LENGTH],
             model.service_tier[:_MAX_LABEL_LENGTH],
         )
-        if _add(self._labels, current, _MAX_LABELS):
+        self._labels = _with(self._labels, current, _MAX_LABELS)
+        if current in self._labels:
             return current
         without = AnsweringModel(current.model, OTHER, current.service_tier)
-        if _add(self._labels_without_fingerprint, without, _MAX_LABELS_WITHOUT_FINGERPRINT):
+        self._labels_without_fingerprint = _with(
+            self._labels_without_fingerprint, without, _MAX_LABELS_WITHOUT_FINGERPRINT
+        )
+        if without in self._labels_without_fingerprint:
             return without
         return AnsweringModel(OTHER, OTHER, OTHER)
 
 
-def _add(known: set[T], value: T, limit: int) -> bool:
-    """Add ``value`` unless ``known`` is full; return whether it is in it."""
-    if len(known) < limit:
-        known.add(value)
-    return value in known
+def _with(known: tuple[T, ...], value: T, limit: int) -> tuple[T, ...]:
+    """Return ``known`` and ``value``, unless it is in it, or there are ``limit`` already."""
+    return known if value in known or len(known) >= limit else (*known, value)

@@ -26,11 +26,13 @@ _MAX_RETIREMENTS: Final = 8  # that are logged for one canary; a provider can se
 class ModelWatch:
     """Watches one canary, whose metrics are ``metrics``; ``former`` watched it before a reload."""
 
+    __slots__ = ("_canary", "_logged_retirements", "_metrics", "_tracker")
+
     def __init__(self, canary: Canary, metrics: CanaryMetrics, former: "ModelWatch | None" = None) -> None:
         self._canary = canary
         self._metrics = metrics
         self._tracker: ModelTracker = ModelTracker() if former is None else former._tracker
-        self._logged_retirements: set[Retirement] = set() if former is None else former._logged_retirements
+        self._logged_retirements: tuple[Retirement, ...] = () if former is None else former._logged_retirements
 
     def resume(self, answered: Outcome) -> None:
         """Compare the next answer with ``answered``, a run of an earlier process; no effect after the first answer."""
@@ -82,7 +84,7 @@ class ModelWatch:
         logged = self._logged_retirements
         if retirement in logged or len(logged) >= _MAX_RETIREMENTS:
             return
-        logged.add(retirement)
+        self._logged_retirements = logged = (*logged, retirement)
         fields = {"canary": self._canary.name, "target": self._canary.target, "model": model}
         if retirement.is_deprecated:
             fields["deprecation"] = "announced without a date"

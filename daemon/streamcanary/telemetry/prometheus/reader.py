@@ -12,6 +12,7 @@ from streamcanary import __version__
 from streamcanary.model import names
 from streamcanary.telemetry.prometheus.observer import Observer
 from streamcanary.telemetry.prometheus.series import SeriesAggregation, SeriesStore
+from streamcanary.telemetry.prometheus.storage import use_compact_series
 from streamcanary.telemetry.prometheus.text import FamilyText, Format, target_info
 
 _INSTRUMENTS: tuple[type, ...] = (
@@ -93,6 +94,7 @@ def _trial() -> list[bytes]:
     store = SeriesStore(is_exported=True)
     reader = metrics.export.InMemoryMetricReader(preferred_aggregation=series_aggregations(store))
     provider = metrics.MeterProvider([reader], shutdown_on_exit=False)
+    use_compact_series(provider, reader)
     counter = provider.get_meter(names.INSTRUMENTATION_SCOPE, __version__).create_counter("trial")
     counter.add(1)
     counter.add(1)

@@ -5,8 +5,8 @@ canaries: a data point is built for each series, and exemplars are taken out of 
 their values in place, count their changes, and keep the last exemplars. The same objects supply OTLP, if it is
 cumulative with explicit buckets: then each measurement is aggregated once, for both.
 
-They implement what the SDK calls on an aggregation (``aggregate``, ``collect``) and derive from its classes only
-because the SDK chooses the kind of a metric by them. :func:`streamcanary.telemetry.prometheus.reader.is_supported`
+They implement what the SDK calls on an aggregation (``aggregate``, ``collect``). The SDK chooses the kind of a metric
+by the class of a sample, which takes no measurements. :func:`streamcanary.telemetry.prometheus.reader.is_supported`
 checks at the start that the installed SDK works with them. Importing this module imports the SDK.
 """
 
@@ -31,6 +31,7 @@ from opentelemetry.util.types import Attributes
 
 from streamcanary.model import names
 from streamcanary.telemetry.current_series import IsCurrent, is_always_current
+from streamcanary.telemetry.prometheus.labels import Labels
 
 DEFAULT_BUCKETS: Final = names.SECONDS_BUCKETS
 
@@ -76,20 +77,27 @@ class SeriesStore:
         """Return the family of ``instrument``, an instrument of the SDK; it is created for the first series."""
         family = self.families.get(instrument.name)
         if family is None:
-            family = Family(instrument)
+            family = Family(instrument, self)
             self.families[instrument.name] = family
         return family
 
 
 class Family:
-    """The series of one instrument, with its name, unit, description and kind."""
+    """The series of one instrument, with its name, unit, description and kind, and what else they have in common.
 
-    def __init__(self, instrument: Any) -> None:
+    ``bounds`` are the upper bounds of all buckets of a histogram but the last.
+    """
+
+    def __init__(self, instrument: Any, store: SeriesStore) -> None:
         self.name: str = instrument.name
         self.unit: str = instrument.unit or ""
         self.description: str = instrument.description or ""
         self.kind = kind_of(instrument)
         self.series: list[Series] = []
+        self.store = store
+        self.is_observable = isinstance(instrument, api.Asynchronous)
+        advised = instrument._advisory.explicit_bucket_boundaries if self.kind == "histogram" else None
+        self.bounds: tuple[float, ...] = tuple(advised or DEFAULT_BUCKETS)
 
 
 def kind_of(instrument: object) -> names.Kind:
@@ -108,58 +116,110 @@ class SeriesAggregation(Aggregation):
         self._store = store
 
     def _create_aggregation(
-        self, instrument: Any, attributes: Attributes, reservoir_factory: object, start_time_unix_nano: int
+        self, instrument: Any, attributes: Attributes | Labels, reservoir_factory: object, start_time_unix_nano: int
     ) -> Any:
-        series: Series = _SERIES_BY_KIND[kind_of(instrument)](
-            self._store, instrument, attributes or {}, start_time_unix_nano
-        )
-        series.is_hidden = not self._store.is_current(instrument.name, series.attributes)
-        if attributes is not None:  # without attributes at all it is the SDK's sample of the aggregation
-            self._store.family_of(instrument).series.append(series)
+        if attributes is None:
+            return _SAMPLES[kind_of(instrument)](instrument)
+        family = self._store.family_of(instrument)
+        labels = attributes if isinstance(attributes, Labels) else Labels.of(attributes)
+        series: Series = _SERIES_BY_KIND[family.kind](family, labels, start_time_unix_nano)
+        series.is_hidden = not self._store.is_current(family.name, series.attributes)
+        family.series.append(series)
         return series
 
 
-class NumberSeries:
-    """The value of one attribute set of a counter or a gauge.
+class _SumSample(_SumAggregation):
+    """What the SDK asks for the kind of a counter or up-down counter; it takes no measurements."""
 
-    ``version`` counts the changes of the value. ``exemplars`` are the last ones, by index of the bucket (0 without
-    buckets). A series of an observable instrument is present only in a scrape that observed it.
-    """
-
-    def __init__(self, store: SeriesStore, instrument: Any, attributes: Mapping[str, Any], start: int) -> None:
-        self.attributes = attributes
-        self.value: float = 0
-        self.version = 0
-        self.exemplars: dict[int, KeptExemplar] = {}
-        self.is_hidden = False
-        self._store = store
-        self._start = start
-        self._exported_until = 0
-        self._is_observed = False
-        self._is_observable = isinstance(instrument, api.Asynchronous)
-        self.is_present = not self._is_observable
+    def __init__(self, instrument: Any) -> None:
         # The SDK compares these two of the metrics of different views.
         self._instrument_is_monotonic = kind_of(instrument) == "counter"
-        # OpenMetrics knows exemplars of counters, not of gauges; only those of failures are worth their cost.
-        is_failure = names.ERROR_TYPE in attributes or attributes.get(names.OUTCOME, "ok") != "ok"
-        self._has_exemplars = self._instrument_is_monotonic and is_failure
         self._instrument_aggregation_temporality = (
-            AggregationTemporality.CUMULATIVE if self._is_observable else AggregationTemporality.DELTA
+            AggregationTemporality.CUMULATIVE
+            if isinstance(instrument, api.Asynchronous)
+            else AggregationTemporality.DELTA
         )
+
+
+class _GaugeSample(_LastValueAggregation):
+    """The same for a gauge."""
+
+    def __init__(self, instrument: Any) -> None:
+        pass
+
+
+class _HistogramSample(_ExplicitBucketHistogramAggregation):
+    """The same for a histogram."""
+
+    def __init__(self, instrument: Any) -> None:
+        pass
+
+
+class _Series:
+    """The value of one attribute set of an instrument. There may be some hundred thousand, so they have slots.
+
+    ``version`` counts the changes of the value. ``exemplars`` are the last ones, by index of the bucket (0 without
+    buckets). ``is_hidden``: the canary was removed by a reload. ``is_present``: a series of an observable instrument is
+    present only in a scrape that observed it.
+    """
+
+    __slots__ = ("_exported_until", "_start", "exemplars", "family", "is_hidden", "is_present", "labels", "version")
+
+    def __init__(self, family: Family, labels: Labels, start: int) -> None:
+        self.family = family
+        self.labels = labels
+        self.version = 0
+        self.exemplars: dict[int, KeptExemplar] | None = None
+        self.is_hidden = False
+        self.is_present = not family.is_observable
+        self._start = start
+        self._exported_until = 0
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes, as they were measured."""
+        return self.labels.attributes
+
+    def _keep_exemplar(self, bucket: int, measurement: Measurement) -> None:
+        if self.exemplars is None:
+            self.exemplars = {}
+        self.exemplars[bucket] = exemplar_of(measurement)
+
+    def _new_exemplars(self, until: int) -> list[Exemplar]:
+        """Return the exemplars since the last export."""
+        since, self._exported_until = self._exported_until, until
+        return new_exemplars(self.exemplars, since)
+
+
+class NumberSeries(_Series):
+    """The value of one attribute set of a counter or a gauge."""
+
+    __slots__ = ("_is_observed", "value")
+
+    def __init__(self, family: Family, labels: Labels, start: int) -> None:
+        super().__init__(family, labels, start)
+        self.value: float = 0
+        self._is_observed = False
 
     def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
         """Add ``measurement``, or replace the value by an observed one."""
-        if self._is_observable:
+        if self.family.is_observable:
             self._observe(measurement.value)
             return
-        with self._store.lock:
+        with self.family.store.lock:
             self.value += measurement.value
             self.version += 1
-        if should_sample_exemplar and self._has_exemplars:
-            self.exemplars[0] = exemplar_of(measurement)
+        if should_sample_exemplar and self.family.kind == "counter" and self._is_failure:
+            self._keep_exemplar(0, measurement)
+
+    @property
+    def _is_failure(self) -> bool:
+        """Whether the series counts failures: exemplars of others are not worth their cost."""
+        attributes = self.attributes
+        return names.ERROR_TYPE in attributes or attributes.get(names.OUTCOME, "ok") != "ok"
 
     def _observe(self, value: float) -> None:
-        if (observed := self._store.observed) is None:
+        if (observed := self.family.store.observed) is None:
             self._is_observed = True
         else:
             observed.append(self)
@@ -175,11 +235,11 @@ class NumberSeries:
 
     def collect(self, temporality: AggregationTemporality, start: int) -> Any:
         """Return the data point for OTLP; ``None`` for a value that was not observed."""
-        if self._is_observable:
+        if self.family.is_observable:
             is_observed, self._is_observed = self._is_observed, False
             if not is_observed:
                 return None
-        if not self._store.is_exported or not self.version:
+        if not self.family.store.is_exported or not self.version:
             return None
         return NumberDataPoint(
             attributes=self.attributes,
@@ -192,22 +252,21 @@ class NumberSeries:
     def _start_of_point(self) -> int:
         return self._start
 
-    def _new_exemplars(self, until: int) -> list[Exemplar]:
-        """Return the exemplars since the last export."""
-        since, self._exported_until = self._exported_until, until
-        return new_exemplars(self.exemplars, since)
 
-
-class SumSeries(NumberSeries, _SumAggregation):
+class SumSeries(NumberSeries):
     """A counter or up-down counter."""
 
+    __slots__ = ()
 
-class GaugeSeries(NumberSeries, _LastValueAggregation):
+
+class GaugeSeries(NumberSeries):
     """A gauge. Gauges have no exemplars: OpenMetrics knows none for them."""
+
+    __slots__ = ()
 
     def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
         """Replace the value."""
-        if self._is_observable:
+        if self.family.is_observable:
             self._observe(measurement.value)
             return
         self.value = measurement.value
@@ -217,45 +276,34 @@ class GaugeSeries(NumberSeries, _LastValueAggregation):
         return None
 
 
-class HistogramSeries(_ExplicitBucketHistogramAggregation):
-    """One attribute set of a histogram: the counts of its buckets, not cumulated, and the sum.
+class HistogramSeries(_Series):
+    """One attribute set of a histogram: the counts of its buckets, not cumulated, and the sum."""
 
-    ``bounds`` are the upper bounds of all buckets but the last.
-    """
+    __slots__ = ("_highest", "_lowest", "counts", "sum")
 
-    is_present = True
-    is_hidden = False
-
-    def __init__(self, store: SeriesStore, instrument: Any, attributes: Mapping[str, Any], start: int) -> None:
-        self.attributes = attributes
-        self.bounds: tuple[float, ...] = tuple(instrument._advisory.explicit_bucket_boundaries or DEFAULT_BUCKETS)
-        self.counts = [0] * (len(self.bounds) + 1)
+    def __init__(self, family: Family, labels: Labels, start: int) -> None:
+        super().__init__(family, labels, start)
+        self.counts = [0] * (len(family.bounds) + 1)
         self.sum: float = 0.0
-        self.version = 0
-        self.exemplars: dict[int, KeptExemplar] = {}
         self._lowest, self._highest = float("inf"), float("-inf")
-        self._store = store
-        self._start = start
-        self._exported_until = 0
 
     def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
         """Count ``measurement`` in its bucket."""
         value = measurement.value
-        bucket = bisect_left(self.bounds, value)
-        with self._store.lock:
+        bucket = bisect_left(self.family.bounds, value)
+        with self.family.store.lock:
             self.counts[bucket] += 1
             self.sum += value
             self._lowest, self._highest = min(self._lowest, value), max(self._highest, value)
             self.version += 1
         if should_sample_exemplar:
-            self.exemplars[bucket] = exemplar_of(measurement)
+            self._keep_exemplar(bucket, measurement)
 
     def collect(self, temporality: AggregationTemporality, start: int) -> Any:
         """Return the data point for OTLP."""
-        if not self._store.is_exported or not self.version:
+        if not self.family.store.is_exported or not self.version:
             return None
         counts, total = self.snapshot()
-        since, self._exported_until = self._exported_until, start
         return HistogramDataPoint(
             attributes=self.attributes,
             start_time_unix_nano=self._start,
@@ -263,15 +311,15 @@ class HistogramSeries(_ExplicitBucketHistogramAggregation):
             count=sum(counts),
             sum=total,
             bucket_counts=counts,
-            explicit_bounds=self.bounds,
+            explicit_bounds=self.family.bounds,
             min=self._lowest,
             max=self._highest,
-            exemplars=new_exemplars(self.exemplars, since),
+            exemplars=self._new_exemplars(start),
         )
 
     def snapshot(self) -> tuple[tuple[int, ...], float]:
         """Return the counts and the sum at one moment."""
-        with self._store.lock:
+        with self.family.store.lock:
             return tuple(self.counts), self.sum
 
 
@@ -282,6 +330,12 @@ _SERIES_BY_KIND: Final[dict[names.Kind, type[SumSeries] | type[GaugeSeries] | ty
     "gauge": GaugeSeries,
     "histogram": HistogramSeries,
 }
+_SAMPLES: Final[dict[names.Kind, Any]] = {
+    "counter": _SumSample,
+    "updowncounter": _SumSample,
+    "gauge": _GaugeSample,
+    "histogram": _HistogramSample,
+}
 
 
 def exemplar_of(measurement: Measurement) -> KeptExemplar:
@@ -290,10 +344,10 @@ def exemplar_of(measurement: Measurement) -> KeptExemplar:
     return KeptExemplar(measurement.value, measurement.time_unix_nano, span.get_span_context())
 
 
-def new_exemplars(exemplars: dict[int, KeptExemplar], since: int) -> list[Exemplar]:
+def new_exemplars(exemplars: Mapping[int, KeptExemplar] | None, since: int) -> list[Exemplar]:
     """Return the ``exemplars`` after ``since`` (nanoseconds since the epoch), for OTLP."""
     return [
         Exemplar({}, kept.value, kept.time, kept.context.span_id, kept.context.trace_id)
-        for kept in exemplars.copy().values()
+        for kept in (dict(exemplars) if exemplars else {}).values()
         if kept.time > since
     ]

@@ -42,32 +42,31 @@ class FamilyText:
         self._header = _header(family, self.name, text_format).encode("utf-8", "replace")
         self._template: _HistogramTemplate | None = None
         self._versions: list[int] = []
-        self._labels: list[str] = []
-        self._known_labels: set[str] = set()
-        self._is_duplicate: list[bool] = []  # Prometheus takes one series of those with the same labels
+        self._known_labels: set[int] = set()  # hashes: the labels themselves are in the text
+        self._is_duplicate = bytearray()  # Prometheus takes one series of those with the same labels
         self._texts: list[bytes] = []
 
     def render(self) -> list[bytes]:
         """Return the current text in UTF-8, in pieces; none if the family has no value."""
         series = self._family.series[:]
         for each in series[len(self._versions) :]:
-            labels = format_labels({**self._constant, **each.attributes})
+            labels = hash(format_labels({**self._constant, **each.attributes}))
             self._is_duplicate.append(labels in self._known_labels)
             self._known_labels.add(labels)
             self._versions.append(0)  # a series without a value has version 0
-            self._labels.append(labels)
             self._texts.append(b"")
         versions = [each.version for each in series]  # before the values: a change meanwhile is seen by the next scrape
         if versions != self._versions:
             for index in compress(range(len(versions)), map(ne, versions, self._versions)):
                 if not self._is_duplicate[index]:
-                    self._texts[index] = self._render_series(series[index], self._labels[index])
+                    self._texts[index] = self._render_series(series[index])
             self._versions = versions
         return [self._header, *self._texts] if any(self._texts) else []
 
-    def _render_series(self, series: Series, labels: str) -> bytes:
+    def _render_series(self, series: Series) -> bytes:
         if series.is_hidden or not series.is_present:
             return b""
+        labels = format_labels({**self._constant, **series.attributes})
         if isinstance(series, HistogramSeries):
             return self._render_histogram(series, labels)
         exemplar = format_exemplar(series.exemplars.get(0)) if self._has_exemplars and series.exemplars else ""
@@ -76,11 +75,11 @@ class FamilyText:
 
     def _render_histogram(self, series: HistogramSeries, labels: str) -> bytes:
         if self._template is None:
-            self._template = _HistogramTemplate(self.name, series.bounds)
+            self._template = _HistogramTemplate(self.name, series.family.bounds)
         counts, total = series.snapshot()
         values: list[int | str] = list(accumulate(counts))
         values += values[-1], format_number(total)
-        if self._has_exemplars:
+        if self._has_exemplars and series.exemplars is not None:
             for bucket, exemplar in series.exemplars.copy().items():
                 values[bucket] = f"{values[bucket]}{exemplar.text or format_exemplar(exemplar)}"
         return self._template.of_values(labels, tuple(values))

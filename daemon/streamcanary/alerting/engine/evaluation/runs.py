@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from streamcanary.alerting.builtin_rules import BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN
+from streamcanary.alerting.builtin_rules import BEHIND_SCHEDULE, BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN
 from streamcanary.alerting.detectors import StreamDetector
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.evaluation.members import Members
@@ -25,6 +25,7 @@ from streamcanary.model.outcome import BudgetState, Outcome
 from streamcanary.model.redaction.redactor import scrub
 
 _BUDGET_DELAY: Final = 10.0  # seconds
+_ON_SCHEDULE_AFTER: Final = 120.0  # seconds without a run that was behind schedule, of any replica
 
 
 class RunEvaluator:
@@ -60,6 +61,7 @@ class RunEvaluator:
                 run = _Run(outcome, sample is Sample.BAD, at, text, limit)
                 self._apply_sample(draft, binding, binding.detector, run, now)
         self._check_budget(draft, outcome, at, now)
+        self._check_schedule(draft, outcome, at, now)
         if outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
             for binding in self._bindings.no_data_bindings(outcome.canary):
                 if draft.is_assumed_firing(binding.key):
@@ -200,6 +202,27 @@ class RunEvaluator:
         # a run that started before the budget was spent does not show that it is available again
         if is_within and (known is None or not outcome.started - delay < known.opened <= now + delay):
             self._incidents.close(draft, key, at, "canaries run again", now)
+
+    def _check_schedule(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
+        """Open or close ``BehindSchedule`` by whether the daemon that made a run was too slow for all its runs.
+
+        Of several replicas, it is about those that are too slow, and is over when none of them has been so for two
+        minutes. After a restart it stays open as long.
+        """
+        if outcome.behind_schedule:
+            draft.last_behind = at
+            of_replica = f"replica {outcome.replica}: " if outcome.replica else ""
+            message = (
+                f"{of_replica}a run of {outcome.canary} was {max(0.0, outcome.started - outcome.scheduled):.1f} s late"
+            )
+            if outcome.reason == "behind_schedule":
+                message += ", and was skipped"
+            self._incidents.open(draft, self._bindings.daemon_incident(BEHIND_SCHEDULE, "schedule", message, now), now)
+        elif outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
+            behind = max(draft.last_behind, draft.running_since)
+            if not behind <= at < behind + _ON_SCHEDULE_AFTER:
+                key = self._bindings.key_for(BEHIND_SCHEDULE, "schedule")
+                self._incidents.close(draft, key, at, "all runs are made on time again", now)
 
     def _check_egress(
         self, draft: Draft, before: Reachability | None, reachability: Reachability, at: float, now: float

@@ -1,21 +1,29 @@
 """Which incidents may inhibit which, under one configuration.
 
-``CanaryEgressDown`` inhibits the alerts of canaries, ``TargetRejected`` the other alerts of its canary, and
-``BudgetExhausted`` ``NoData``. Of the alerts of one rule with several scopes, an alert of more canaries inhibits those
-whose canaries it contains. The reverse holds only for an alert that receivers do not have yet, and only while each of
-its failing canaries is silenced, or has an alert that was opened before: it would say nothing new.
+``CanaryEgressDown`` inhibits the alerts of canaries, ``TargetRejected`` the other alerts of its canary,
+``BudgetExhausted`` and ``BehindSchedule`` ``NoData``. Of the alerts of one rule with several scopes, an alert of more
+canaries inhibits those whose canaries it contains. The reverse holds only for an alert that receivers do not have yet,
+and only while each of its failing canaries is silenced, or has an alert that was opened before: it would say nothing
+new.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from streamcanary.alerting.builtin_rules import BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN, NO_DATA, TARGET_REJECTED
+from streamcanary.alerting.builtin_rules import (
+    BEHIND_SCHEDULE,
+    BUDGET_EXHAUSTED,
+    CANARY_EGRESS_DOWN,
+    NO_DATA,
+    TARGET_REJECTED,
+)
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.scope import alert_labels
 
 if TYPE_CHECKING:
     from streamcanary.alerting.engine.bindings import Binding
+    from streamcanary.model.canary import Canary
 
 _NO_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
@@ -37,11 +45,11 @@ class Inhibition:
     def __init__(self, bindings: Iterable["Binding"], instance: str, key_for: Callable[[str, str], str]) -> None:
         self._instance = instance
         self._wide: dict[str, Binding] = {}
-        self._canaries: dict[str, frozenset[str]] = {}
+        self._members: dict[str, tuple[Canary, ...]] = {}
         self._egress = (key_for(CANARY_EGRESS_DOWN, "egress"),)
-        self._budget = (key_for(BUDGET_EXHAUSTED, "budget"),)
+        self._skipped_runs = (key_for(BUDGET_EXHAUSTED, "budget"), key_for(BEHIND_SCHEDULE, "schedule"))
         self._key_for = key_for
-        self._rejected: dict[str, str] = {}
+        self._rejected: dict[str, Inhibitors] = {}  # of an alert of one canary, by its name
         self._inhibitors: dict[str, Inhibitors] = {}
         by_rule: dict[str, list[Binding]] = {}
         for binding in bindings:
@@ -55,7 +63,7 @@ class Inhibition:
 
     def canaries_of(self, key: str) -> frozenset[str]:
         """Return the names of the canaries that the incident of ``key`` is about; empty if it is about none."""
-        return self._canaries.get(key, frozenset())
+        return frozenset(canary.name for canary in self._members.get(key, ()))
 
     def member_labels(self, key: str, canary: str) -> dict[str, str]:
         """Return the labels that an alert of ``canary`` alone would have instead of the pooled one of ``key``.
@@ -71,28 +79,33 @@ class Inhibition:
 
     def _add_rule(self, rule: str, bindings: list["Binding"]) -> None:
         if rule == NO_DATA:
-            self._inhibitors |= {binding.key: Inhibitors(self._budget) for binding in bindings}
+            self._inhibitors |= dict.fromkeys((binding.key for binding in bindings), Inhibitors(self._skipped_runs))
             return
         if rule == TARGET_REJECTED or bindings[0].rule.measure is Measure.CERTIFICATE_EXPIRY:
             return
         wider, narrower = _nested(bindings)
         for binding in bindings:
-            any_of, by_member = (*self._egress, *wider.get(binding.key, ())), _NO_MEMBERS
+            wide = wider.get(binding.key, ())
             if binding.is_wide:
                 self._wide[binding.key] = binding
                 by_member = {
-                    canary.name: (self._rejection_of(canary.name), *narrower.get((binding.key, canary.name), ()))
+                    canary.name: (*self._rejection_of(canary.name), *narrower.get((binding.key, canary.name), ()))
                     for canary in binding.canaries
                 }
+                self._inhibitors[binding.key] = Inhibitors((*self._egress, *wide), by_member)
             else:
-                any_of = (*self._egress, self._rejection_of(binding.canaries[0].name), *wider.get(binding.key, ()))
-            self._inhibitors[binding.key] = Inhibitors(any_of, by_member)
-            self._canaries[binding.key] = frozenset(canary.name for canary in binding.canaries)
+                of_canary = self._inhibitors_of(binding.canaries[0].name)
+                self._inhibitors[binding.key] = Inhibitors((*of_canary.any_of, *wide)) if wide else of_canary
+            self._members[binding.key] = binding.canaries
 
-    def _rejection_of(self, canary: str) -> str:
+    def _inhibitors_of(self, canary: str) -> Inhibitors:
+        """Return the inhibitors of the alerts of ``canary``, but for wider ones of the same rule."""
         if canary not in self._rejected:
-            self._rejected[canary] = self._key_for(TARGET_REJECTED, canary)
+            self._rejected[canary] = Inhibitors((*self._egress, self._key_for(TARGET_REJECTED, canary)))
         return self._rejected[canary]
+
+    def _rejection_of(self, canary: str) -> tuple[str, ...]:
+        return self._inhibitors_of(canary).any_of[len(self._egress) :]
 
 
 def _nested(

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from streamcanary.alerting.builtin_rules import RECEIVER_FAILING, RELOAD_FAILED, STORE_FAILING
+from streamcanary.alerting.builtin_rules import BEHIND_SCHEDULE, RECEIVER_FAILING, RELOAD_FAILED, STORE_FAILING
 from streamcanary.alerting.engine.bindings import Bindings
 from streamcanary.alerting.engine.evaluation.reachability import Reachability
 from streamcanary.alerting.engine.grouping import notification_queue
@@ -25,6 +25,8 @@ from streamcanary.model.alerts.row_change import StateTable
 
 RECONCILED_REASON: Final = "healthy; resolved after a data loss of the store"
 """The resolve reason of an alert that may have been opened by a store that was lost."""
+
+_BEHIND_AGAIN_WITHIN: Final = 240.0  # seconds in which a daemon that is still behind schedule says so again
 
 UNREADABLE_REASON: Final = "the stored incident cannot be read, and no rule watches it"
 """The resolve reason of an incident whose row cannot be read, and that no rule can resolve."""
@@ -188,6 +190,8 @@ class Reconciler:
         """
         if rule in (STORE_FAILING, RELOAD_FAILED):
             return waited != 0  # until the next step the store was written and the file was valid, or the alert fires
+        if rule == BEHIND_SCHEDULE:
+            return not 0 <= waited < _BEHIND_AGAIN_WITHIN
         if rule == RECEIVER_FAILING:
             return waited != 0 and not notification_queue.has_undelivered(draft, subject)
         return any(reachability.last_reached for reachability in draft.reachability.values())

@@ -33,7 +33,7 @@ from streamcanary.canary.run_slots import run_limits
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD, BudgetConfig
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.load_config import UsageError, load_config
-from streamcanary.cli.metric_series_estimate import estimate_series, max_series
+from streamcanary.cli.metric_series_estimate import estimate_reduced_series, estimate_series, max_series
 from streamcanary.cli.recorded_baselines import RecordedBaselines, baseline_lines, read_baselines, shift_lines
 from streamcanary.cli.shapes.options import check_scopes, requested_shapes, write_plot
 from streamcanary.cli.shapes.plot import draw_shapes
@@ -141,11 +141,18 @@ def _report_lines(
     highest = max_series(
         [1 + len(spec.fallbacks) for spec in settings.canaries.values()], binding_count, len(alerts.receivers)
     )
-    healthy = estimate_series(len(canaries), binding_count)
+    healthy = _estimate_series(settings, binding_count)
     each = " for each member" if settings.replicas > 1 else ""
     yield f"metrics    {healthy} time series when all runs succeed, at most {highest}{each}"
     counts = {"canary": len(canaries), "rule": len(alerts.rules), "receiver": len(alerts.receivers)}
     yield f"valid: {', '.join(_pluralize(count, noun) for noun, count in counts.items())}"
+
+
+def _estimate_series(settings: Settings, bindings: int) -> int:
+    canaries = len(settings.canaries)
+    if settings.has_reduced_series:
+        return estimate_reduced_series(canaries, len(settings.targets), bindings)
+    return estimate_series(canaries, bindings)
 
 
 def _fleet_lines(settings: Settings) -> Iterator[str]:

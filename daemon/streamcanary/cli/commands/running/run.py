@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import ctypes
-import gc
 import logging
 import sys
 from contextlib import nullcontext, suppress
@@ -87,18 +86,23 @@ def _open_screen(log_format: str) -> "LiveScreen | None":
 async def _run(settings: Settings, file: Path, reload_interval: float, screen: "LiveScreen | None") -> int:
     from streamcanary.app.callbacks import DaemonCallbacks
     from streamcanary.app.daemon import run_daemon
+    from streamcanary.cli.commands.running.garbage_collection import (
+        collect_former_configuration,
+        exempt_existing,
+        exempt_repeatedly,
+    )
     from streamcanary.cli.signals import stop_on_signal
     from streamcanary.model.config_types.config_secrets import ConfigSecrets
     from streamcanary.reload.reloader import ReloadSource
     from streamcanary.telemetry import logs
 
-    _exempt_from_collection()  # the imported packages, most of all objects, while nothing runs yet
+    exempt_existing()  # the imported packages, most of all objects, while nothing runs yet
     source = ReloadSource(file=file, interval=reload_interval, requested=asyncio.Event())
     stop = stop_on_signal(on_hangup=source.requested.set, before_exit=screen.close if screen else lambda: None)
     callbacks = DaemonCallbacks(
-        on_ready=_exempt_from_collection,
+        on_ready=partial(exempt_repeatedly, len(settings.canaries)),
         on_reload=lambda settings: logs.add_secrets(ConfigSecrets(settings), settings.public),
-        on_reloaded=_collect_former_configuration,
+        on_reloaded=collect_former_configuration,
         on_started=partial(_show, screen, stop.event) if screen else None,
     )
     has_stopped = await run_daemon(settings, stop.event, callbacks=callbacks, source=source)
@@ -142,18 +146,3 @@ def _use_one_malloc_arena() -> None:
     """
     with suppress(OSError, AttributeError):  # another C library has no mallopt()
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-
-
-def _exempt_from_collection() -> None:
-    """Exempt everything that exists from garbage collection: it lives as long as the daemon.
-
-    A full collection visits every object, and blocks the event loop meanwhile: with 10,000 canaries for two seconds.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def _collect_former_configuration() -> None:
-    """Collect what a reload has replaced, which was exempt. It visits every object, some tenths of a second."""
-    gc.unfreeze()
-    _exempt_from_collection()
