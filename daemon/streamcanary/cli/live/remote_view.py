@@ -19,8 +19,21 @@ _MAX_ERROR = 200  # characters
 _MAX_AGE = 5.0  # seconds after which an answer that the next one has not followed in time is old
 
 
+class _Replica(Struct):
+    name: str
+
+
+class _Replicas(Struct):
+    name: str
+    session: int | None = None
+    standby: str = ""
+    alerts_owner: str = ""
+    replicas: list[_Replica] = []
+
+
 class _Status(Struct):
     summary: StatusSummary
+    replicas: _Replicas | None = None
 
 
 class _Canaries(Struct):
@@ -67,7 +80,7 @@ class RemoteView:
         incidents = self._get("/api/v1/incidents", _Incidents)
         self._view = LiveView(
             now=time.time(),
-            connection=self._client.url,
+            connection=self._client.url + _replica_words(status.replicas),
             summary=status.summary,
             canaries=[*bad.canaries, *good.canaries][: 2 * _MAX_CANARIES],
             canary_count=bad.total + good.total,
@@ -102,6 +115,21 @@ class RemoteView:
             return msgspec.convert(document, document_type)
         except (msgspec.ValidationError, RecursionError):
             raise DaemonRequestError(f"{self._client.url}{path.partition('?')[0]}: {UNEXPECTED_ANSWER}") from None
+
+
+def _replica_words(replicas: _Replicas | None) -> str:
+    """Return which replica answers, and what it does; nothing for a daemon that shares its store with no other."""
+    if replicas is None:
+        return ""
+    if replicas.session is None:
+        state = "runs no canary"
+    elif replicas.standby:
+        state = "on standby"
+    elif replicas.alerts_owner == replicas.name:
+        state = "evaluates alerts"
+    else:
+        state = f"alerts at {replicas.alerts_owner}" if replicas.alerts_owner else "nobody evaluates alerts"
+    return f" · {replicas.name}, {len(replicas.replicas)} in all, {state}"
 
 
 def _alert_line(incident: _Incident) -> str:
