@@ -106,7 +106,7 @@ async def until(condition: Any, node: Node, within: float = 60.0) -> None:
     async def check() -> bool | None:
         return await asyncio.to_thread(condition) or None
 
-    await poll_until(check, within, lambda: node.pod.log if node._deployments else f"no pod: {node._error!r}")
+    await poll_until(check, within, lambda: node.pod.log if node.pods else f"no pod: {node._error!r}")
 
 
 # Objects
@@ -161,7 +161,7 @@ async def test_the_sidecar_runs_from_its_pod(
     create_keys(cluster, namespace)
     apply_component(cluster, namespace, tmp_path / "shop", config(simulator))
     with Node(cluster, tmp_path / "node", namespace) as node:
-        await until(lambda: node._deployments and requests(simulator) >= 2, node)
+        await until(lambda: node.pods and requests(simulator) >= 2, node)
         assert (0, "alive\n") == await asyncio.to_thread(node.pod.probe_liveness)
         name = node.pod.name
         changed = config(simulator, model="sim-500", retry={"max_attempts": 1})
@@ -183,7 +183,7 @@ async def test_the_pod_is_ready_without_what_the_sidecar_needs(
     """
     apply_component(cluster, namespace, tmp_path / "shop", {"canaries": {}})
     with Node(cluster, tmp_path / "node", namespace) as node:
-        await until(lambda: node._deployments and "not running; trying again" in node.pod.log, node)
+        await until(lambda: node.pods and "not running; trying again" in node.pod.log, node)
         await until(lambda: node.pod.probe_liveness()[0] == 0, node)
         assert node.pod.is_ready()
         create_keys(cluster, namespace)
@@ -199,7 +199,7 @@ async def test_the_sidecar_listens_on_no_port(
     create_keys(cluster, namespace)
     apply_component(cluster, namespace, tmp_path / "shop", config(simulator))
     with Node(cluster, tmp_path / "node", namespace) as node:
-        await until(lambda: node._deployments and requests(simulator) >= 2, node)
+        await until(lambda: node.pods and requests(simulator) >= 2, node)
         assert set() == node.pod.listening_ports()
 
 
@@ -210,7 +210,7 @@ async def test_the_sidecar_listens_if_it_is_scraped(
     create_keys(cluster, namespace)
     apply_component(cluster, namespace, tmp_path / "shop", config(simulator), "helm/kustomize/monitoring")
     with Node(cluster, tmp_path / "node", namespace) as node:
-        await until(lambda: node._deployments and requests(simulator) >= 1, node)
+        await until(lambda: node.pods and requests(simulator) >= 1, node)
         assert {node.pod.port} == node.pod.listening_ports()
         async with loopback_client() as client:
             url = f"http://127.0.0.1:{node.pod.port}/metrics"

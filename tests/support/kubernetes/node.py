@@ -165,7 +165,7 @@ class Node:
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
-        for pod in (*self._all_pods(), *(pod for _, pod, _ in self._running)):
+        for pod in (*self.pods, *(pod for _, pod, _ in self._running)):
             pod.end()
         self._client.delete(f"/api/v1/nodes/{self._name}")
         self._client.close()
@@ -175,15 +175,14 @@ class Node:
 
     @property
     def pod(self) -> RunningPod:
-        """The only pod of the only Deployment."""
+        """The only pod of the Deployments."""
         [pod] = self.pods
         return pod
 
     @property
     def pods(self) -> list[RunningPod]:
-        """The pods of the only Deployment."""
-        [pods] = self._deployments.values()
-        return [pod for _, pod in pods]
+        """The pods of the Deployments."""
+        return [pod for pods in list(self._deployments.values()) for _, pod in pods]
 
     def is_ready(self) -> bool:
         """Return whether the pod of the only Deployment has started, and is ready.
@@ -191,7 +190,7 @@ class Node:
         Raises:
             AssertionError: if it has ended.
         """
-        if not self._all_pods():
+        if not self.pods:
             return False
         assert self.pod.code is None, self.pod.log
         return self.pod.is_ready()
@@ -320,11 +319,8 @@ class Node:
             self._client.post(f"{path}/serviceaccounts", json=account)
 
     def _find_log(self, namespace: str, name: str) -> str | None:
-        pods = (*self.finished, *self._all_pods(), *(pod for _, pod, _ in self._running))
+        pods = (*self.finished, *self.pods, *(pod for _, pod, _ in self._running))
         return next((pod.log for pod in pods if (pod.namespace, pod.name) == (namespace, name)), None)
-
-    def _all_pods(self) -> list[RunningPod]:
-        return [pod for pods in list(self._deployments.values()) for _, pod in pods]
 
     def _delete(self, pod: RunningPod) -> None:
         pod.end()
