@@ -44,6 +44,7 @@ async def test_follower_shows_what_the_owner_has_stored() -> None:
         assert one.alerting.open_incidents == two.alerting.open_incidents
         assert [one.alerting.status.firing_count] == [two.alerting.status.firing_count]
         await wait_until(lambda: two.alerting.view.receivers[0].state == "ok")
+        await wait_until(lambda: two.alerting.history.unfinished)
         [past] = two.alerting.history.unfinished
         assert past == await two.alerting.history.get(past.id)
         assert (past,) == (await two.alerting.history.read_page()).incidents
@@ -141,8 +142,9 @@ async def test_silence_waits_for_an_owner(monkeypatch: pytest.MonkeyPatch) -> No
         await wait_until(lambda: two.alerting.silences)
 
 
-async def test_silence_says_why_the_database_fails() -> None:
+async def test_silence_says_why_the_database_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error of the database is that of the call; without an answer, the call ends after a time."""
+    monkeypatch.setattr(input_requests, "TIMEOUT", 0.2)
     async with running_replicas(alerts(receivers={}), clock=ManualClock(NOON)) as (one, two):
         await one.take_over()
         two.inputs.failure = StoreFailing("postgresql://db/x: connection refused")
@@ -150,6 +152,11 @@ async def test_silence_says_why_the_database_fails() -> None:
             await two.alerting.create_silence(silence())
         with pytest.raises(StoreFailing, match="connection refused"):
             await two.alerting.delete_silence("x")
+        one.inputs.hangs = two.inputs.hangs = True
+        two.inputs.failure = None
+        for replica in (one, two):
+            with pytest.raises(StoreFailing, match=r"the database has not answered within 0\.2 s; try again"):
+                await replica.alerting.create_silence(silence())
 
 
 async def test_too_many_silences_are_rejected_at_every_replica() -> None:

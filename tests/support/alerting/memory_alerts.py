@@ -83,14 +83,15 @@ class MemoryAlerts:
 class MemoryAlertInputs:
     """The connection of one replica to :class:`MemoryAlerts`.
 
-    ``failure`` is raised while it is set. ``lost_answers`` is the number of the next commits that are performed and
-    answered with an error. ``gate`` delays each commit until it is set; ``waiting_commits`` are those that it delays.
-    ``reads`` counts the reads of pending inputs.
+    ``failure`` is raised while it is set; while it ``hangs``, it does not answer. ``lost_answers`` is the number of the
+    next commits that are performed and answered with an error. ``gate`` delays each commit until it is set;
+    ``waiting_commits`` are those that it delays. ``reads`` counts the reads of pending inputs.
     """
 
     def __init__(self, alerts: MemoryAlerts) -> None:
         self.alerts = alerts
         self.failure: StoreFailing | None = None
+        self.hangs = False
         self.lost_answers = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -144,6 +145,8 @@ class MemoryAlertInputs:
 
     async def _travel(self) -> None:
         await asyncio.sleep(0)
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.failure is not None:
             raise self.failure
 

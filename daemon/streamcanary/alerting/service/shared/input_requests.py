@@ -21,6 +21,11 @@ _POLL_INTERVAL = 0.1  # seconds
 _DIAGNOSIS_ATTEMPTS = 5
 
 
+def unanswered() -> StoreFailing:
+    """Return the error of a database that has not answered within :data:`TIMEOUT`."""
+    return StoreFailing(f"the database has not answered within {TIMEOUT:g} s; try again")
+
+
 class InputRequests:
     """Adds inputs to the shared database."""
 
@@ -43,7 +48,7 @@ class InputRequests:
                     await asyncio.sleep(_POLL_INTERVAL)
         except TimeoutError as error:
             if not added:
-                raise StoreFailing(f"the database has not answered within {TIMEOUT:g} s; try again") from error
+                raise unanswered() from error
             raise StoreFailing(
                 f"it is stored, but no replica has applied it within {TIMEOUT:g} s; it takes effect when one does"
             ) from error

@@ -5,6 +5,7 @@ has stored. Silences may be created at any of them.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
@@ -19,6 +20,7 @@ from streamcanary.alerting.service.engine_loop import sorted_open_incidents, sor
 from streamcanary.alerting.service.liveness import DeliveryFailure
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.setup import Setup, create_setup
+from streamcanary.alerting.service.shared import input_requests
 from streamcanary.alerting.service.shared.alert_inputs import AlertInputs
 from streamcanary.alerting.service.shared.input_codec import encode_silence, encode_silence_id
 from streamcanary.alerting.service.shared.input_requests import InputRequests
@@ -33,7 +35,7 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.replicas import ALERTS, Membership, Ownership, shard_of
 from streamcanary.model.status.alert_history import PastIncident
-from streamcanary.store.errors import LeaseLost, SessionLost, StoreError
+from streamcanary.store.errors import LeaseLost, SessionLost, StoreError, StoreFailing
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +138,7 @@ class SharedAlerting:
         await self._refresh()
         check_silence_limits(self.silences, silence)
         await self._requests.add_and_wait("silence_created", encode_silence(silence))
-        await self._refresh()
+        await self._show_change()
         if silence not in self.silences:  # others were created at the same time
             check_silence_limits(self.silences, silence)
 
@@ -150,7 +152,7 @@ class SharedAlerting:
         if all(silence.id != id for silence in self.silences):
             return False
         await self._requests.add_and_wait("silence_deleted", encode_silence_id(id))
-        await self._refresh()
+        await self._show_change()
         return True
 
     @property
@@ -329,8 +331,23 @@ class SharedAlerting:
     # ---- what is shown
 
     async def _refresh(self) -> None:
-        if not self.is_owner:
-            await self._stored.refresh()
+        """Read what is stored.
+
+        Raises:
+            StoreFailing: if it cannot be read, or takes longer than 5 seconds.
+        """
+        if self.is_owner:
+            return
+        try:
+            async with asyncio.timeout(input_requests.TIMEOUT):
+                await self._stored.refresh()
+        except TimeoutError as error:
+            raise input_requests.unanswered() from error
+
+    async def _show_change(self) -> None:
+        """Show a change that has been made; if it cannot be read now, it is shown later."""
+        with contextlib.suppress(StoreFailing):
+            await self._refresh()
 
     @property
     def _published_service(self) -> LeasedAlertingService | None:

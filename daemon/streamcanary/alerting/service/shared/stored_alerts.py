@@ -23,18 +23,21 @@ _log = logging.getLogger(__name__)
 POLL_INTERVAL: Final = 1.0
 """Seconds between two checks for a new revision."""
 
-DETECTORS_INTERVAL: Final = 15.0
-"""Seconds for which detectors are shown as they were read last; they change with each run."""
+DETAILS_INTERVAL: Final = 15.0
+"""Seconds for which detectors and timelines are shown as they were read last."""
 
-_SHOWN_TABLES: Final = tuple(name for name in TABLES if name not in RUN_TABLES)
+BASELINES_INTERVAL: Final = 300.0
+"""The same for baselines, which are learned once a day."""
+
+_SHOWN_TABLES: Final = tuple(name for name in TABLES if name not in RUN_TABLES and name != "baselines")
 
 
 class StoredAlerts:
     """Reads the state when its revision has changed. ``state`` is from ``as_of``, in seconds since the epoch, or 0.
 
-    ``error`` is why it cannot be read now; empty if it can. The tables that change with each run are read when they are
-    asked for by :meth:`request_detectors`, at most every :data:`DETECTORS_INTERVAL` seconds. ``is_needed`` returns
-    whether :meth:`run` has to read.
+    ``error`` is why it cannot be read now; empty if it can. What is large is read when somebody has asked for it, at
+    most every :data:`DETAILS_INTERVAL` seconds: detectors, and the timelines of ``unfinished`` incidents. ``is_needed``
+    returns whether :meth:`run` has to read.
     """
 
     def __init__(
@@ -45,27 +48,34 @@ class StoredAlerts:
         self._clock = clock
         self._is_needed = is_needed
         self.state = State()
-        self.unfinished: tuple[PastIncident, ...] = ()
         self.as_of = 0.0
         self.error = ""
+        self._unfinished: tuple[PastIncident, ...] = ()
         self._revision: int | None = None
-        self._are_detectors_requested = False
-        self._detectors_read_at = -math.inf
+        self._requested: set[str] = set()
+        self._read_at: dict[str, float] = {}  # monotonic seconds
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
+
+    @property
+    def unfinished(self) -> tuple[PastIncident, ...]:
+        """The incidents that can still change, the newest first, as of some seconds ago; they are read again soon."""
+        self._requested.add("unfinished")
+        return self._unfinished
+
+    def request_detectors(self) -> None:
+        """Read detectors soon, if those that are known are old."""
+        self._requested.add("detectors")
+
+    def take(self, state: State, unfinished: Sequence[PastIncident]) -> None:
+        """Show ``state``, which this replica has committed itself as the owner of alerting until now."""
+        self.state, self._unfinished, self._revision = state, tuple(unfinished), None
+        self.as_of = self._clock.time()
+        self._read_at = dict.fromkeys(("detectors", "unfinished", "baselines"), self._clock.monotonic())
 
     def wake(self) -> None:
         """Check for a new revision at once."""
         self._wake.set()
-
-    def request_detectors(self) -> None:
-        """Read detectors soon, if those that are known are old."""
-        self._are_detectors_requested = True
-
-    def take(self, state: State, unfinished: Sequence[PastIncident]) -> None:
-        """Show ``state``, which this replica has committed itself as the owner of alerting until now."""
-        self.state, self.unfinished, self._revision = state, tuple(unfinished), None
-        self.as_of, self._detectors_read_at = self._clock.time(), self._clock.monotonic()
 
     async def run(self) -> None:
         """Check for new revisions until cancelled, while that is needed."""
@@ -94,12 +104,25 @@ class StoredAlerts:
             now = self._clock.time()
             if self._revision != (await self._inputs.progress()).revision:
                 self._revision = await self._read(_SHOWN_TABLES)
-                self.unfinished = await self._read_unfinished()
-            age = self._clock.monotonic() - self._detectors_read_at
-            if self._are_detectors_requested and age >= DETECTORS_INTERVAL:
-                await self._read(tuple(RUN_TABLES))
-                self._are_detectors_requested, self._detectors_read_at = False, self._clock.monotonic()
+            if self._is_old("baselines", BASELINES_INTERVAL):
+                await self._read_part("baselines")
+            for name in [name for name in self._requested if self._is_old(name, DETAILS_INTERVAL)]:
+                await self._read_part(name)
+                self._requested.discard(name)
             self.as_of, self.error = now, ""
+
+    def _is_old(self, name: str, seconds: float) -> bool:
+        return self._clock.monotonic() - self._read_at.get(name, -math.inf) >= seconds
+
+    async def _read_part(self, name: str) -> None:
+        """Read baselines, detectors, or the timelines of unfinished incidents."""
+        started = self._clock.monotonic()
+        if name == "unfinished":
+            found = await self._store.unfinished_incidents(unfinished_ids(self.state))
+            self._unfinished = tuple(sorted(found, key=lambda one: one.id, reverse=True))
+        else:
+            await self._read(RUN_TABLES if name == "detectors" else (name,))
+        self._read_at[name] = started
 
     async def _read(self, tables: Collection[Any]) -> int:
         """Read ``tables``, and return their revision. The rows are decoded in a thread, as they may be many."""
@@ -107,10 +130,6 @@ class StoredAlerts:
         found = await asyncio.to_thread(_decode, rows)
         self.state = msgspec.structs.replace(self.state, **{name: found.table(name) for name in tables})
         return revision
-
-    async def _read_unfinished(self) -> tuple[PastIncident, ...]:
-        found = await self._store.unfinished_incidents(unfinished_ids(self.state))
-        return tuple(sorted(found, key=lambda one: one.id, reverse=True))
 
 
 def _decode(rows: Mapping[StateTable, Mapping[str, bytes]]) -> State:
