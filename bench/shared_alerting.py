@@ -24,7 +24,7 @@ from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.store.database import Store
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from support.postgresql.cluster import Cluster
+from support.postgresql.cluster import Cluster  # type: ignore[import-not-found]
 
 _CANARIES, _EVERY = 5000, 60.0
 _FAILING = 20
