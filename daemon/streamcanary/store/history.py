@@ -2,8 +2,8 @@
 
 import json
 import logging
-from collections.abc import Collection, Container, Iterable
-from typing import Final
+from collections.abc import Collection, Container, Iterable, Sequence
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -20,6 +20,7 @@ _FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeK
 _KINDS_WITHOUT_RESULT = frozenset({OutcomeKind.SKIPPED.value, OutcomeKind.INTERNAL_ERROR.value})
 _FAILURE_RETENTION_FACTOR = 4  # failures are kept this many times as long
 _ROWS_PER_READ = 500  # parameters of one statement
+_MAX_LOOKUPS = 100  # each of them is a request to the server
 _MAX_RUNS = 200_000  # failures, and as many others
 
 MAX_RUN_BYTES: Final = 1024 * 1024
@@ -242,16 +243,27 @@ def last_runs(connection: Connection, canaries: Iterable[str]) -> dict[str, Outc
 
 
 def _last_of(connection: Connection, canaries: Iterable[str], kinds: Collection[OutcomeKind]) -> dict[str, Outcome]:
-    found = {}
-    values = ", ".join("?" * len(kinds))
-    for canary in canaries:
-        row = connection.execute(
-            f"SELECT {RUN_COLUMNS} FROM runs WHERE canary = ? AND kind IN ({values}) ORDER BY id DESC LIMIT 1",  # noqa: S608 - fixed text
-            (MAX_RUN_BYTES, canary, *(kind.value for kind in kinds)),
-        ).fetchone()
-        if row is not None and isinstance(outcome := decode_run(*row[1:]), Outcome):
-            found[canary] = outcome
+    """Return the last run of each canary. A few are looked up in the index, one by one; for many, all runs are read."""
+    names, found = list(canaries), {}
+    size = 1 if len(names) <= _MAX_LOOKUPS else _ROWS_PER_READ
+    for first in range(0, len(names), size):
+        rows = _last_rows(connection, names[first : first + size], [kind.value for kind in kinds])
+        for canary, _, run_id, value in rows:
+            if isinstance(outcome := decode_run(run_id, value), Outcome):
+                found[canary] = outcome
     return found
+
+
+def _last_rows(connection: Connection, canaries: Sequence[str], kinds: Sequence[str]) -> Iterable[Any]:
+    """Return the row of the last run of each of ``canaries``: the canary, and :data:`RUN_COLUMNS`."""
+    columns, marks = f"canary, {RUN_COLUMNS}", ", ".join("?" * len(kinds))
+    if len(canaries) == 1:
+        query = f"SELECT {columns} FROM runs WHERE kind IN ({marks}) AND canary = ? ORDER BY id DESC LIMIT 1"  # noqa: S608 - fixed text
+    else:
+        names = ", ".join("?" * len(canaries))
+        last = f"SELECT max(id) FROM runs WHERE kind IN ({marks}) AND canary IN ({names}) GROUP BY canary"  # noqa: S608 - fixed text
+        query = f"SELECT {columns} FROM runs WHERE id IN ({last})"  # noqa: S608 - fixed text
+    return connection.execute(query, (MAX_RUN_BYTES, *kinds, *canaries))
 
 
 def decode_run(run_id: object, value: object) -> "Outcome | UnreadableRun":

@@ -8,6 +8,9 @@ from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
 from support.store.builders import NOON, FrozenClock, make_outcome
 
+FEW, MANY = ["nobody"], [f"nobody-{number}" for number in range(1000)]
+"""Canaries without runs; of many, all runs are read."""
+
 
 def ids(outcomes: list[Outcome]) -> list[str]:
     """Return the run ids."""
@@ -96,8 +99,9 @@ def test_the_last_answer_of_each_canary(connection: Connection) -> None:
     ):
         history.record_run(connection, outcome)
     connection.execute("UPDATE runs SET outcome = '{}' WHERE canary = 'damaged'")
-    found = history.last_answers(connection, ["chat", "other", "failed", "damaged", "nobody"])
-    assert {"chat": "run-2", "other": "run-5"} == {canary: outcome.run_id for canary, outcome in found.items()}
+    for others in FEW, MANY:
+        found = history.last_answers(connection, ["chat", "other", "failed", "damaged", *others])
+        assert {"chat": "run-2", "other": "run-5"} == {canary: outcome.run_id for canary, outcome in found.items()}
 
 
 def test_the_last_run_of_each_canary(connection: Connection) -> None:
@@ -110,8 +114,9 @@ def test_the_last_run_of_each_canary(connection: Connection) -> None:
         make_outcome(5, canary="skipped", kind=OutcomeKind.SKIPPED),
     ):
         history.record_run(connection, outcome)
-    found = history.last_runs(connection, ["chat", "other", "skipped", "nobody"])
-    assert {"chat": "run-2", "other": "run-4"} == {canary: outcome.run_id for canary, outcome in found.items()}
+    for others in FEW, MANY:
+        found = history.last_runs(connection, ["chat", "other", "skipped", *others])
+        assert {"chat": "run-2", "other": "run-4"} == {canary: outcome.run_id for canary, outcome in found.items()}
 
 
 def test_a_run_is_found_by_its_id(connection: Connection) -> None:
