@@ -1,7 +1,6 @@
 """The routes of a client: the primary route, and those of its fallbacks."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from openai import AsyncOpenAI, OpenAI
@@ -10,6 +9,7 @@ from streamcanary.client.core.answer_cache import request_fingerprint
 from streamcanary.client.core.call import Call
 from streamcanary.client.core.plan import Plan, PlannedRoute
 from streamcanary.client.core.request import ApiRequest, PreparedCall, materialize_iterators, prepare_request
+from streamcanary.client.core.sdk_request import SdkRequest
 from streamcanary.client.fallbacks import Cached, Fallback, NonStreaming, Route
 from streamcanary.client.options import ClientOptions
 from streamcanary.client.result import StreamResult
@@ -94,13 +94,13 @@ class Routes(Generic[SdkClient]):
             on_primary_answer=self._cache_writer(key),
         )
 
-    def request_sender(self, prepared: PreparedCall, route: PlannedRoute) -> Callable[..., Any]:
-        """Return a function of ``timeout`` that sends the request of ``route``, as a context manager of the SDK."""
-        request, sdk = prepared.requests[route.index] or prepared.primary, self._sdks[route.index]
-        api = sdk.chat.completions if request.api == "chat" else sdk.responses
-        create: Any = api.with_streaming_response.create
-        stream_argument = {"stream": True} if route.kind == "stream" else {}
-        return partial(create, **_bypass_message_validation(request.arguments), **stream_argument)
+    def sdk_request(self, prepared: PreparedCall, route: PlannedRoute) -> SdkRequest:
+        """Return the request of ``route``, for the SDK."""
+        request = prepared.requests[route.index] or prepared.primary
+        arguments = _bypass_message_validation(request.arguments)
+        if route.kind == "stream":
+            arguments = {**arguments, "stream": True}
+        return SdkRequest(self._sdks[route.index], request.api, arguments)
 
     def has_key_provider(self, route: PlannedRoute) -> bool:
         """Return whether the SDK client of ``route`` calls a function of the caller for its key or token."""

@@ -18,6 +18,7 @@ from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.client.drivers.loop_share import MAX_FEED, FloodWork, LoopShare
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.request_trace import observer_of, trace_response
+from streamcanary.client.drivers.sending import send_async
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
 from streamcanary.transport.connections import is_reusable
@@ -112,16 +113,18 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             connect=timeouts.connect,
             pool=timeouts.connect,
         )
-        send = self._routes.request_sender(self._prepared, call.route)
+        request = self._routes.sdk_request(self._prepared, call.route)
         observe = partial(observer_of, trace=call.trace, now=self._now)
         on_headers = partial(trace_response, trace=call.trace)
         timer = self._timer
-        capture = RequestCapture(observe=observe, on_headers=on_headers, loop_share=self._loop_share)
+        capture = RequestCapture(
+            observe=observe, on_headers=on_headers, loop_share=self._loop_share, sdk_request=request
+        )
         try:
             timer.arm(call.deadline)
             try:
                 with capture:
-                    response = (await send(timeout=http_timeout).__aenter__()).http_response
+                    response = await send_async(request, http_timeout)
             finally:
                 timer.disarm()
         except asyncio.CancelledError:

@@ -23,6 +23,7 @@ from openai._base_client import get_platform
 from streamcanary.client.core.decoding.error_body import ErrorBody
 from streamcanary.client.core.request import redact_url
 from streamcanary.client.core.response_head import ResponseHead
+from streamcanary.client.core.sdk_request import SdkRequest, has_templates, keep_templates
 from streamcanary.client.drivers.loop_share import MAX_BODY_PIECES, LoopShare, take_turns
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.transport.content_coding import (
@@ -48,7 +49,8 @@ class RequestCapture:
     ``deadline`` is when the body of an error response must have arrived, in monotonic seconds. ``observe`` is called
     with the request before it is sent, and returns what observes the events of its transport. ``on_headers`` is called
     with the response before its body is read. ``guard`` bounds what comes before the head of
-    the response. ``loop_share`` bounds the work of reading an error body in an event loop.
+    the response. ``loop_share`` bounds the work of reading an error body in an event loop. ``sdk_request`` is what the
+    SDK is called with, if it is known.
     """
 
     __slots__ = (
@@ -64,6 +66,7 @@ class RequestCapture:
         "deadline",
         "guard",
         "loop_share",
+        "sdk_request",
     )
 
     def __init__(
@@ -74,8 +77,10 @@ class RequestCapture:
         *,
         guard: HeadGuard | None = None,
         loop_share: LoopShare | None = None,
+        sdk_request: SdkRequest | None = None,
     ) -> None:
         self.deadline = deadline
+        self.sdk_request = sdk_request
         self.guard = guard or HeadGuard()
         self.loop_share = loop_share or LoopShare(1.0, time.monotonic)
         self._observe = observe
@@ -172,8 +177,14 @@ def _has_credential(header: bytes) -> bool:
 
 
 def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
-    """Return a copy of ``client`` that neither retries nor redirects, and whose requests are captured."""
+    """Return a copy of ``client`` that neither retries nor redirects, and whose requests are captured.
+
+    A client that is such a copy already is returned as it is, so that many callers can share one.
+    """
+    if has_templates(client):
+        return client
     copy = client.with_options(max_retries=0)
+    keep_templates(copy, _current_sdk_request)
     # The SDK would find it out in a thread before the first request, and wait for one if all threads are busy. It takes
     # some milliseconds once in a process.
     copy._platform = get_platform()
@@ -196,7 +207,10 @@ def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
 
 def capturing_sync_client(client: OpenAI) -> OpenAI:
     """Return a copy of ``client`` as :func:`capturing_async_client` does."""
+    if has_templates(client):
+        return client
     copy = client.with_options(max_retries=0)
+    keep_templates(copy, _current_sdk_request)
     copy._prepare_url = lru_cache(_CACHED_URLS)(copy._prepare_url)  # type: ignore[method-assign] # parses it twice
     send = copy._send_request
 
@@ -212,6 +226,11 @@ def capturing_sync_client(client: OpenAI) -> OpenAI:
 
     copy._send_request = send_and_capture  # type: ignore[method-assign]
     return copy
+
+
+def _current_sdk_request() -> SdkRequest | None:
+    capture = _current_capture.get()
+    return None if capture is None else capture.sdk_request
 
 
 async def _aread_error(response: httpx2.Response, body: ErrorBody, share: LoopShare) -> None:

@@ -19,6 +19,7 @@ from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, MAX_DRAIN_PIECES, BaseStream
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.request_trace import observer_of, trace_response
+from streamcanary.client.drivers.sending import send_sync
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.events import Event
 from streamcanary.transport.connections import is_reusable
@@ -102,14 +103,15 @@ class Stream(BaseStream[OpenAI]):
         remaining = max(0.001, deadline - self._now())
         connect = min(remaining, call.route.timeouts.connect)
         http_timeout = httpx2.Timeout(remaining, connect=connect, pool=connect)
-        send = self._routes.request_sender(self._prepared, call.route)
+        request = self._routes.sdk_request(self._prepared, call.route)
         self._timer = SocketTimer(None)
         observe = partial(observer_of, trace=call.trace, now=self._now)
         on_headers = partial(trace_response, trace=call.trace)
-        capture = RequestCapture(deadline, observe, on_headers, guard=HeadGuard(partial(self._arm_timer, deadline)))
+        guard = HeadGuard(partial(self._arm_timer, deadline))
+        capture = RequestCapture(deadline, observe, on_headers, guard=guard, sdk_request=request)
         try:
             with capture:
-                response = send(timeout=http_timeout).__enter__().http_response
+                response = send_sync(request, http_timeout)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
             lateness = self._timer.lateness
             self._timer.close()

@@ -76,9 +76,7 @@ class Redactor:
         known = [secret for secret in all_secrets if self._is_secret(secret)]
         lines = [line.strip() for secret in known for line in secret.splitlines() if not line.startswith("#")]
         self._slices = SliceFinder((part for line in lines for part in _sliced_parts(line)), self._public)
-        self._whole = tuple(
-            sorted({form for secret in known for form in _whole_forms(secret)}, key=lambda form: (-len(form), form))
-        )
+        self._whole = _all_whole_forms(tuple(known))
 
     def _is_secret(self, secret: str) -> bool:
         return (
@@ -292,6 +290,13 @@ def _split_url(secret: str) -> SplitResult | None:
         return urlsplit(secret)
     except ValueError:
         return None
+
+
+@lru_cache(maxsize=_CACHED_REDACTORS)
+def _all_whole_forms(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the forms of ``secrets`` that are searched for as a whole, the longest first."""
+    forms = {form for secret in secrets for form in _whole_forms(secret)}
+    return tuple(sorted(forms, key=lambda form: (-len(form), form)))
 
 
 def _whole_forms(secret: str) -> Iterator[str]:

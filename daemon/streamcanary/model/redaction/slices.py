@@ -11,6 +11,7 @@ slices are compared.
 import base64
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from streamcanary.model.redaction.escapes import View
 
@@ -23,6 +24,7 @@ MAX_SLICED_LENGTH: int = 4096
 _GRAM = 5  # characters
 _STEP = MIN_SLICE - _GRAM + 1
 _HEX_SLICE = 2 * MIN_SLICE
+_CACHED_SECRETS = 64  # sets of secrets
 _SEPARATOR = "\ufffe"  # is no character, so that no slice crosses it
 # Case is ignored, as servers fold the case of headers and hosts. The two alphabets of base64 become one.
 _FOLD = {ord(upper): upper.lower() for upper in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"} | {ord("-"): "+", ord("_"): "/"}
@@ -55,12 +57,8 @@ class SliceFinder:
     """Finds slices of ``secrets``, of eight characters and more, except for those that ``public`` texts contain."""
 
     def __init__(self, secrets: Iterable[str], public: Iterable[str] = ()) -> None:
-        parts = [part[:MAX_SLICED_LENGTH] for part in dict.fromkeys(secrets) if len(part) >= MIN_SLICE]
-        forms = [form for part in parts for form in encoded_forms(part)]
-        self._forms = _SEPARATOR.join(dict.fromkeys(forms))
-        self._grams = frozenset(form[at : at + _GRAM] for form in forms for at in range(len(form) - _GRAM + 1))
-        self._hex = _SEPARATOR.join(part.encode("utf-8", "replace").hex() for part in parts)
-        self._public = _SEPARATOR.join(fold(text) for text in (*_PUBLIC, *public))
+        self._grams, self._forms, self._hex = _searched_forms(tuple(secrets))
+        self._public = _SEPARATOR.join((_FOLDED_PUBLIC, *map(fold, public)))
 
     def spans(self, view: View) -> Iterator[tuple[int, int]]:
         """Yield the spans of the original text that are to be redacted, in order; they may overlap."""
@@ -106,6 +104,20 @@ class SliceFinder:
                         yield start
 
 
+@lru_cache(maxsize=_CACHED_SECRETS)
+def _searched_forms(secrets: tuple[str, ...]) -> tuple[frozenset[str], str, str]:
+    """Return the slices of five characters of ``secrets``, their forms, and their hexadecimal forms.
+
+    They are several kilobytes, and take longer to build than to search. Finders of the same secrets share them: each
+    canary has one of its own, because its name is public.
+    """
+    parts = [part[:MAX_SLICED_LENGTH] for part in dict.fromkeys(secrets) if len(part) >= MIN_SLICE]
+    forms = [form for part in parts for form in encoded_forms(part)]
+    grams = frozenset(form[at : at + _GRAM] for form in forms for at in range(len(form) - _GRAM + 1))
+    hexadecimal = _SEPARATOR.join(part.encode("utf-8", "replace").hex() for part in parts)
+    return grams, _SEPARATOR.join(dict.fromkeys(forms)), hexadecimal
+
+
 def fold(text: str) -> str:
     """Return ``text`` with ASCII letters in lower case and one alphabet of base64; the length stays the same."""
     if text.isascii():
@@ -123,3 +135,6 @@ def encoded_forms(secret: str) -> Iterator[str]:
         encoded = base64.b64encode(bytes(shift) + octets).decode()
         # Without the characters that encode bits of what is before and after the secret.
         yield fold(encoded[ambiguous : (shift + len(octets)) * 8 // 6])
+
+
+_FOLDED_PUBLIC: str = _SEPARATOR.join(map(fold, _PUBLIC))

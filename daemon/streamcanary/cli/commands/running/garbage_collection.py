@@ -11,7 +11,7 @@ from typing import Final
 
 _FIRST_DELAY: Final = 5.0  # seconds
 _MAX_DELAY: Final = 86_400.0  # seconds; later, nothing much is added that stays
-_MIN_THRESHOLD: Final = 700  # new objects between two collections of the young ones: the default of Python
+_MIN_THRESHOLD: Final = 5_000  # new objects between two collections of the young ones: those of about thirty runs
 _MAX_THRESHOLD: Final = 20_000
 
 
@@ -26,7 +26,7 @@ def exempt_repeatedly(canaries: int) -> None:
 
     Only the young objects are collected before, so that there is no long pause. What is used at the time, and becomes
     garbage in a cycle of references later, is never collected; there is little of it at some 15 times. ``canaries`` is
-    their number: with many, collections of the young objects are rarer, too.
+    their number: with many, collections of the young objects are rarer still.
     """
     gc.set_threshold(max(_MIN_THRESHOLD, min(canaries, _MAX_THRESHOLD)), *gc.get_threshold()[1:])
     exempt_existing()
