@@ -272,3 +272,20 @@ def test_notifications_of_two_owners_have_different_ids_though_the_clock_of_the_
             assert notification is not None
             ids.add(notification.id)
     assert 4 == len(ids)
+
+
+def test_egress_outage_of_thousands_of_canaries_is_found_at_once() -> None:
+    """With many canaries, not each run examines all of them; an outage is found within a few runs all the same."""
+    hosts = [
+        Canary(name=f"c{number}", target="t", provider="t", interval=30.0, host=f"host-{number % 3}")
+        for number in range(3000)
+    ]
+    harness = EngineHarness(alerts(rules={}), *hosts)
+    state, now = harness.state, harness.now
+    for number in range(60):
+        canary = hosts[number % 30]
+        at = now - 60 + number
+        outcome = a_run(number, OutcomeKind.FAILED, a_fault(UNREACHABLE), started=at, duration=0.5)
+        outcome = msgspec.structs.replace(outcome, canary=canary.name, run_id=f"run-{number:08}")
+        state, _ = harness.engine.step(state, RunFinished(outcome), now)
+    assert ["CanaryEgressDown"] == [incident.rule for incident in state.incidents.values()]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
@@ -25,6 +26,7 @@ from streamcanary.model.outcome import BudgetState, Outcome
 from streamcanary.model.redaction.redactor import scrub
 
 _BUDGET_DELAY: Final = 10.0  # seconds
+_EXAMINED_RUNS: Final = 200  # of one run of each canary, after which all canaries are examined
 _ON_SCHEDULE_AFTER: Final = 120.0  # seconds without a run that was behind schedule, of any replica
 
 
@@ -48,7 +50,7 @@ class RunEvaluator:
         if reachability is not None and reachability is not before:
             draft.put_reachability(canary.identity, reachability)
         if reachability is not None and outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
-            self._check_egress(draft, before, reachability, at, now)
+            self._check_egress(draft, outcome, before, reachability, now)
         diagnosis = reachability.diagnosis if reachability is not None else ""
         for each in self._bindings.sample_bindings(outcome.canary):
             binding = self._bindings.with_baseline(each, draft.baselines)
@@ -225,7 +227,7 @@ class RunEvaluator:
                 self._incidents.close(draft, key, at, "all runs are made on time again", now)
 
     def _check_egress(
-        self, draft: Draft, before: Reachability | None, reachability: Reachability, at: float, now: float
+        self, draft: Draft, outcome: Outcome, before: Reachability | None, reachability: Reachability, now: float
     ) -> None:
         """Open or close ``CanaryEgressDown`` after a run that has reached a host or none.
 
@@ -236,11 +238,11 @@ class RunEvaluator:
         incident = draft.incidents.get(key)
         if incident is not None and incident.is_firing:
             if not reachability.unreachable_runs:
-                self._check_egress_recovery(draft, incident, before, reachability, at, now)
+                self._check_egress_recovery(draft, incident, before, reachability, now)
                 return
             if not reachability.replica or reachability.replica in incident.evidence.replicas:
                 return
-        if not reachability.unreachable_runs:
+        if not reachability.unreachable_runs or not self._is_examined(outcome):
             return
         outage = detect_egress_outage(self._canaries, draft.reachability, reachability.replica)
         if outage is None:
@@ -254,13 +256,21 @@ class RunEvaluator:
         evidence = msgspec.structs.replace(opened.evidence, since=outage.since, replicas=replicas)
         self._incidents.open(draft, msgspec.structs.replace(opened, evidence=evidence), now)
 
+    def _is_examined(self, outcome: Outcome) -> bool:
+        """Return whether all canaries are examined for an egress outage after this run.
+
+        Of many canaries it is done after some of the runs, the same ones at each evaluation: in an outage of all, it
+        would otherwise take more than a core.
+        """
+        count = len(self._canaries)
+        return count <= _EXAMINED_RUNS or crc32(outcome.run_id.encode("utf-8", "replace")) % count < _EXAMINED_RUNS
+
     def _check_egress_recovery(
         self,
         draft: Draft,
         incident: Incident,
         before: Reachability | None,
         reachability: Reachability,
-        at: float,
         now: float,
     ) -> None:
         """Close the firing ``incident`` after a run that has reached a host, unless it is about other replicas."""
@@ -270,7 +280,7 @@ class RunEvaluator:
         others = frozenset(replicas) - {reachability.replica}
         remaining = find_unreachable(self._canaries, draft.reachability, others) if others else frozenset()
         if not remaining:
-            self._incidents.close(draft, incident.key, at, "a host is reachable again", now)
+            self._incidents.close(draft, incident.key, reachability.last_seen, "a host is reachable again", now)
         elif len(remaining) < len(replicas):
             draft.put(_with_replicas(incident, tuple(name for name in replicas if name in remaining)))
 
