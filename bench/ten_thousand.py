@@ -27,7 +27,7 @@ from streamcanary.store.recorded_runs import read_runs
 CANARIES, _EVERY = 10_000, 60.0
 _SECONDS = 90.0  # from the first run: the first minute, and half a minute after it
 _SCRAPE_INTERVAL = 15.0  # seconds
-_START_TIMEOUT = 60.0  # seconds until the first run
+_START_TIMEOUT = 180.0  # seconds until the first run
 _AS_IN_THE_IMAGE = ("-OO", "-X", "no_debug_ranges")  # as tools/image/build.sh compiles
 _DAEMON = """
 import sys

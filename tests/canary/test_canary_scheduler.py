@@ -125,6 +125,20 @@ async def test_runs_follow_the_interval() -> None:
     assert False is scheduler.is_running
 
 
+def test_a_large_fleet_starts_at_its_steady_rate() -> None:
+    """In the first minutes after a start, no second has more than a third more due runs than the mean of all."""
+    canaries = [Canary(name=f"canary-{k}", target="t", provider="p", interval=60.0) for k in range(10_000)]
+    start = 1_800_000_000.3
+    due: Counter[int] = Counter()
+    for run in first_runs(canaries, start, instance="test", min_gap=0.0).values():
+        moment = run.due
+        while moment < start + 180:
+            due[int(moment - start)] += 1
+            moment = run.trigger.next_after(moment)
+    assert 30_000 == due.total()
+    assert True is (max(due.values()) < 4 / 3 * 10_000 / 60), max(due.values())
+
+
 async def test_every_canary_runs_at_the_start() -> None:
     """The first run does not wait for the phase of the canary."""
     probes = [Probe(f"canary-{k}", 3600.0) for k in range(4)]

@@ -84,6 +84,8 @@ async def test_an_overloaded_daemon_skips_runs_and_says_so(tmp_path: Path) -> No
         await daemon.terminate()
     notified = [(each.json["type"], [alert["alert"] for alert in each.json["alerts"]]) for each in hook.deliveries]
     assert [("alert.fired", ["BehindSchedule"]), ("alert.resolved", ["BehindSchedule"])] == notified
+    assert 1 == len(daemon.log_lines("behind schedule"))
+    assert [] == daemon.log_lines("run finished", reason="behind_schedule")
     runs = recorded_runs(tmp_path)
     kinds = Counter(run.kind.value for run in runs)
     assert {"failed", "failed_over", "slow"}.isdisjoint(kinds), kinds

@@ -43,7 +43,9 @@ def transition_callback(callbacks: DaemonCallbacks) -> Callable[[Incident], None
 def log_outcome(outcome: Outcome) -> None:
     """Log the result of a run."""
     level = logging.INFO if outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW) else logging.WARNING
-    if outcome.kind is OutcomeKind.SKIPPED and (outcome.budget is not None or outcome.reason == "concurrency"):
+    if outcome.kind is OutcomeKind.SKIPPED and (
+        outcome.budget is not None or outcome.reason in ("concurrency", "behind_schedule")
+    ):
         level = logging.DEBUG  # the spend guard and the scheduler log the reason once, not for each skipped run
     if not _log.isEnabledFor(level):
         return

@@ -34,6 +34,8 @@ _CLOCK_CHECK_INTERVAL = 1.0  # seconds between two comparisons of the clocks
 # Seconds. A larger change of wall time against monotonic time between two comparisons is a clock step.
 _CLOCK_STEP_THRESHOLD = 0.5
 _CANCEL_TIMEOUT = 0.5  # seconds that cancelled runs have to end
+# Seconds for each canary that the daemon needs to start: runs that were due meanwhile would begin all at once.
+_START_TIME = 0.0003
 _MAX_WAIT = 0.9  # of the time to the next run: how long a run waits for its turn at its target
 
 
@@ -141,7 +143,7 @@ class Scheduler:
 
     def start(self) -> None:
         """Start to run canaries; :func:`~streamcanary.canary.triggers.first_runs` says when each runs first."""
-        for name, run in self._first_runs(list(self._runners)).items():
+        for name, run in self._first_runs(list(self._runners), _START_TIME * len(self._runners)).items():
             self._schedule(name, run)
         self._scheduler.add_listener(self._on_submission, EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
         self._scheduler.start()
@@ -209,11 +211,11 @@ class Scheduler:
             unused.close()
         self._skipped.set_targets(self._slots)
 
-    def _first_runs(self, names: Sequence[str]) -> dict[str, FirstRun]:
-        """Return the first runs of the canaries ``names`` as after a start."""
+    def _first_runs(self, names: Sequence[str], delay: float = 0.0) -> dict[str, FirstRun]:
+        """Return the first runs of the canaries ``names`` as after a start in ``delay`` seconds."""
         return first_runs(
             (self._runners[name].canary for name in names),
-            self._clock.time(),
+            self._clock.time() + delay,
             instance=self._instance,
             min_gap=0.0 if self._guard is None else self._guard.min_start_gap,
             at_phase=self._starts_at_phase,

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 from streamcanary.model import names
 from streamcanary.telemetry.prometheus import reader, series
+from streamcanary.telemetry.prometheus.storage import use_compact_series
 from streamcanary.telemetry.prometheus.text import accepted_format
 from streamcanary.telemetry.sdk import create_meter_provider
 from support.programs.promtool import check_metrics
@@ -26,11 +27,14 @@ BUCKETS = (0.1, 1.0)
 class Metrics:
     """A meter, and the text of its metrics. With ``exports``, the reader also supplies OTLP."""
 
-    def __init__(self, *, exports: bool = False, max_series: int = 2000) -> None:
+    def __init__(self, *, exports: bool = False, max_series: int = 2000, by_target: bool = False) -> None:
         store = series.SeriesStore(is_exported=exports)
         self.exported = InMemoryMetricReader(preferred_aggregation=reader.series_aggregations(store))
         self.reader = self.exported if exports else reader.ScrapeReader(store)
-        self.provider: MeterProvider = create_meter_provider([self.reader], Resource({}), max_series=max_series)
+        self.provider: MeterProvider = create_meter_provider(
+            [self.reader], Resource({}), max_series=max_series, by_target=by_target
+        )
+        use_compact_series(self.provider, self.reader)
         self.meter = self.provider.get_meter("test")
         self._text = reader.MetricsText(store, self.reader, {"service.name": "streamcanary", "k8s.pod.name": 'a"b'})
 
@@ -340,3 +344,19 @@ def test_an_sdk_with_another_interface_is_recognised(monkeypatch):
     """If the SDK calls aggregations in another way, there is no ``/metrics``, and no crash."""
     monkeypatch.delattr(series.SeriesAggregation, "_create_aggregation")
     assert not reader.is_supported()
+
+
+def test_reduced_histograms_have_one_series_a_target() -> None:
+    """With reduced series, the canaries of a target share the series of a histogram; other metrics have the canary."""
+    metrics = Metrics(by_target=True)
+    durations, runs = metrics.meter.create_histogram("durations"), metrics.meter.create_counter("runs")
+    for canary in ("a", "b"):
+        durations.record(0.5, {"canary": canary, "target": "t"})
+        runs.add(1, {"canary": canary, "target": "t"})
+    samples = metrics.samples()
+    metrics.provider.shutdown()
+    assert 2 == samples["durations_count{'target': 't'}"]
+    assert {"runs_total{'canary': 'a', 'target': 't'}", "runs_total{'canary': 'b', 'target': 't'}"} == {
+        name for name in samples if name.startswith("runs_total")
+    }
+    assert set() == {name for name in samples if name.startswith("durations") and "canary" in name}

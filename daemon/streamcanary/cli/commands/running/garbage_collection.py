@@ -6,7 +6,9 @@ other second.
 """
 
 import asyncio
+import ctypes
 import gc
+from contextlib import suppress
 from typing import Final
 
 _FIRST_DELAY: Final = 5.0  # seconds
@@ -16,9 +18,11 @@ _MAX_THRESHOLD: Final = 20_000
 
 
 def exempt_existing() -> None:
-    """Exempt everything that exists from garbage collection, after a full one."""
+    """Exempt everything that exists from garbage collection, after a full one, and give free memory back."""
     gc.collect()
     gc.freeze()
+    with suppress(OSError, AttributeError):  # another C library than glibc has no malloc_trim()
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def exempt_repeatedly(canaries: int) -> None:
