@@ -106,6 +106,18 @@ async def test_a_store_from_a_newer_version_is_reported_and_not_changed(tmp_path
     assert before == (tmp_path / "store.db").read_bytes()
 
 
+@pytest.mark.real("postgresql")
+async def test_a_database_that_refuses_the_password_is_reported(tmp_path: Path, postgres_url: str) -> None:
+    """The message has the host and the user, and no password."""
+    url = postgres_url.replace("streamcanary:", "streamcanary:5up3rs3cr3t")
+    path = write_config(tmp_path, {**SOUND, "store": {"url": url}})
+    assert_rejected(
+        await run_command("run", "-c", path),
+        f"the store postgresql://{postgres_url.partition('@')[2]} cannot be opened: ",
+        'password authentication failed for user "streamcanary"; correct the user and the password in store.url',
+    )
+
+
 async def test_a_second_daemon_on_the_same_store_names_the_process_that_uses_it(tmp_path: Path) -> None:
     """The first daemon keeps running and stays ready."""
     async with Daemon(tmp_path, SOUND) as first:

@@ -11,6 +11,8 @@ from streamcanary.store.sqlite.backend import SqliteBackend
 
 _TIMEOUT = 10.0  # seconds; longer than a sync of a slow disk, shorter than the acceptable delay of a notification
 
+_RENEWALS_PER_LEASE = 3
+
 
 def open_store(config: StoreConfig, clock: Clock, *, timeout: float = _TIMEOUT) -> Store:
     """Open or create the store. Blocks: call it before the event loop has work.
@@ -36,4 +38,6 @@ def _open_postgres(url: Secret, config: StoreConfig, clock: Clock, timeout: floa
     from streamcanary.store.postgres.backend import PostgresBackend
     from streamcanary.store.postgres.server import Server
 
-    return PostgresBackend.open(Server(url, config.schema_name, timeout), clock, retention=config.keep)
+    server = Server(url, config.schema_name, timeout)
+    urgent_timeout = min(timeout, config.lease / _RENEWALS_PER_LEASE)  # then there is time for another attempt
+    return PostgresBackend.open(server, clock, retention=config.keep, urgent_timeout=urgent_timeout)

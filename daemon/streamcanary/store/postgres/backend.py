@@ -32,7 +32,7 @@ class PostgresBackend:
 
     may_be_incomplete: Final = False  # what could not be committed was not sent, as other replicas could send it, too
 
-    def __init__(self, server: Server, writer: Writer) -> None:
+    def __init__(self, server: Server, writer: Writer, urgent_timeout: float) -> None:
         self._server = server
         self._writer = writer
         timeout = server.timeout
@@ -46,11 +46,11 @@ class PostgresBackend:
         )
         self._urgent_worker = Worker(
             "urgent-writer",
-            Writer(server),
+            Writer(server._replace(timeout=urgent_timeout)),
             medium=_MEDIUM,
             max_batch=1,
             max_queued=_MAX_QUEUED_URGENT,
-            timeout=timeout,
+            timeout=urgent_timeout,
         )
         self._read_worker = Worker(
             "reader",
@@ -62,11 +62,12 @@ class PostgresBackend:
         )
 
     @classmethod
-    def open(cls, server: Server, clock: Clock, *, retention: float) -> Self:
+    def open(cls, server: Server, clock: Clock, *, retention: float, urgent_timeout: float) -> Self:
         """Connect to ``server``, and create or migrate the schema. Blocks.
 
         A server that cannot be reached, has no connection left, or is read-only raises no error here: each read and
-        write tries again. ``retention`` is how many seconds ended runs are kept.
+        write tries again. ``retention`` is how many seconds ended runs are kept, ``urgent_timeout`` how many a write
+        of :meth:`write_apart` may take.
 
         Raises:
             StoreUnwritable: if the URL is not valid, the server refuses it or is too old, or the rights do not suffice.
@@ -78,7 +79,7 @@ class PostgresBackend:
         except StoreFailing as failure:
             # At debug level: the first read or write fails with the same reason, and its caller reports it.
             _log.debug("store open failed", extra={"store": server.location, "error": str(failure)})
-        return cls(server, writer)
+        return cls(server, writer, urgent_timeout)
 
     @property
     def location(self) -> str:

@@ -86,7 +86,7 @@ def failing(action: str, error: BaseException | None, location: str) -> StoreFai
 def one_line(error: BaseException | None) -> str:
     """Return the message of an error in one line, without what the server says about the statement."""
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    message = " ".join((primary or str(error) or type(error).__name__).split())
+    message = " ".join((primary or str(error) or type(error).__name__).split()).removeprefix("connection failed: ")
     return scrub(message, limit=_MAX_MESSAGE_LENGTH)
 
 

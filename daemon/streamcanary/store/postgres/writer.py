@@ -116,7 +116,7 @@ class Writer:
         if self._store_id not in (None, store_id):
             self.loss_count += 1
             _log.warning("store lost", extra={"store": self._server.location, "error": "its schema was replaced"})
-        if self._store_id != store_id:
+        if self._store_id != store_id and self._pruner is not None:  # once a process
             _log.info("store opened", extra={"store": self._server.location})
         self._store_id = store_id
         return store_id
