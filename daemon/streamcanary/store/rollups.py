@@ -40,6 +40,7 @@ MAX_PRUNED_PER_CALL: Final = 1_000
 MAX_DETAILS_BYTES: Final = 64 * 1024
 """Bytes of the details of a rollup; streamcanary writes no larger ones."""
 
+_MAX_HOURS_PER_QUERY = 100
 _MAX_COUNT = 2**53
 _INTEGERS = {int}
 _NAMES: Final = RunCounts.__struct_fields__
@@ -67,6 +68,9 @@ _CANARIES: Final = (  # reads one row of each canary; DISTINCT would read all
 _OLD: Final = "SELECT canary, started, length FROM rollups WHERE started < ? ORDER BY started LIMIT ?"
 _HOURS: Final = f"SELECT canary, started FROM rollups WHERE length = {HOUR} AND started < ? ORDER BY started LIMIT ?"  # noqa: S608
 
+Key = tuple[str, int]
+"""Canary and start of an hour."""
+
 Windows = dict[str, tuple[RunCounts, ...]]
 """By canary: the counts since each of several times."""
 
@@ -77,24 +81,57 @@ def add_runs(connection: Connection, outcomes: Iterable[Outcome]) -> None:
     Raises:
         sqlite3.Error, psycopg.Error: if they cannot be written.
     """
-    groups: dict[tuple[str, int], list[Outcome]] = {}
+    groups: dict[Key, list[Outcome]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.canary, period_start(outcome.started)), []).append(outcome)
     damaged = DamagedRows("rollup_details")
-    for (canary, started), some in groups.items():
-        counts, details = RunCounts(), _open_details(connection, canary, started, damaged)
-        for outcome in some:
-            counts.add(outcome)
-            details.add(outcome)
-        _write(connection, Rollup(canary=canary, started=started, length=HOUR, counts=counts, details=details))
+    for hours in _without_repeated_canaries(groups):
+        stored = _stored_details(connection, hours)
+        changed = []
+        for canary, started in hours:
+            if (canary, started) in stored:
+                details = _decode(stored[canary, started], canary, damaged) or RunDetails()
+            else:
+                details = _first_details(connection, canary, started, damaged)
+            rollup = Rollup(canary=canary, started=started, length=HOUR, counts=RunCounts(), details=details)
+            for outcome in groups[canary, started]:
+                rollup.counts.add(outcome)
+                rollup.details.add(outcome)
+            changed.append(rollup)
+        _write(connection, changed)
     damaged.log()
 
 
-def _open_details(connection: Connection, canary: str, started: int, damaged: DamagedRows) -> RunDetails:
-    """Return the details of the hour; new ones know whether the last run of the period before failed."""
-    row = connection.execute(f"SELECT value FROM rollup_details WHERE {_KEY}", (canary, started, HOUR)).fetchone()  # noqa: S608
-    if row is not None:
-        return _decode(row[0], canary, damaged) or RunDetails()
+def _without_repeated_canaries(keys: Iterable[Key]) -> Iterator[list[Key]]:
+    """Divide hours into lists of bounded length: the details of an hour begin with those of the hour before."""
+    some: dict[str, Key] = {}
+    for canary, started in keys:
+        if canary in some or len(some) == _MAX_HOURS_PER_QUERY:
+            yield list(some.values())
+            some.clear()
+        some[canary] = (canary, started)
+    if some:
+        yield list(some.values())
+
+
+def _stored_details(connection: Connection, hours: Iterable[Key]) -> dict[Key, object]:
+    """Return the values of those of ``hours`` that have a row."""
+    canaries: dict[int, list[str]] = {}
+    for canary, started in hours:
+        canaries.setdefault(started, []).append(canary)
+    found: dict[Key, object] = {}
+    for started, names in canaries.items():
+        rows = connection.execute(
+            "SELECT canary, value FROM rollup_details"  # noqa: S608 - fixed text
+            f" WHERE canary IN ({', '.join('?' * len(names))}) AND started = ? AND length = ?",
+            (*names, started, HOUR),
+        )
+        found |= {(canary, started): value for canary, value in rows}
+    return found
+
+
+def _first_details(connection: Connection, canary: str, started: int, damaged: DamagedRows) -> RunDetails:
+    """Return the details of a new hour, which know whether the last run of the period before failed."""
     query = "SELECT value FROM rollup_details WHERE canary = ? AND started < ? ORDER BY started DESC LIMIT 1"
     row = connection.execute(query, (canary, started)).fetchone()
     before = None if row is None else _decode(row[0], canary, damaged)
@@ -103,11 +140,14 @@ def _open_details(connection: Connection, canary: str, started: int, damaged: Da
     return RunDetails(last_failed=before.last_failed, first_last_failed=before.first_last_failed)
 
 
-def _write(connection: Connection, rollup: Rollup) -> None:
-    """Add the counts of ``rollup`` to those in the store, and set its details."""
-    key = (rollup.canary, rollup.started, rollup.length)
-    connection.execute(_ADD_COUNTS, (*key, *msgspec.structs.astuple(rollup.counts)))
-    connection.execute(_SET_DETAILS, (*key, DETAILS_ENCODER.encode(rollup.details)))
+def _write(connection: Connection, rollups: Iterable[Rollup]) -> None:
+    """Add the counts of ``rollups`` to those in the store, and set their details."""
+    by_key = {(rollup.canary, rollup.started, rollup.length): rollup for rollup in rollups}
+    counts = [(*key, *msgspec.structs.astuple(rollup.counts)) for key, rollup in by_key.items()]
+    connection.executemany(_ADD_COUNTS, counts)
+    connection.executemany(
+        _SET_DETAILS, [(*key, DETAILS_ENCODER.encode(rollup.details)) for key, rollup in by_key.items()]
+    )
 
 
 def sum_counts(connection: Connection, starts: Iterable[float], canaries: Mapping[str, str] | None = None) -> Windows:
@@ -243,7 +283,8 @@ def _merge_hours(connection: Connection, before: int) -> int:
                 details.merge(later)
             for table in ("rollups", "rollup_details"):
                 connection.execute(f"DELETE FROM {table} WHERE {_KEY}", (canary, hour, HOUR))  # noqa: S608 - fixed names
-        _write(connection, Rollup(canary=canary, started=quarter, length=QUARTER_DAY, counts=counts, details=details))
+        merged = Rollup(canary=canary, started=quarter, length=QUARTER_DAY, counts=counts, details=details)
+        _write(connection, [merged])
     damaged.log()
     return len(keys)
 
