@@ -62,7 +62,7 @@ class PostgresBackend:
         )
 
     @classmethod
-    def open(cls, server: Server, clock: Clock, *, retention: float, urgent_timeout: float) -> Self:
+    def open(cls, server: Server, clock: Clock, *, retention: float, urgent_timeout: float = 5.0) -> Self:
         """Connect to ``server``, and create or migrate the schema. Blocks.
 
         A server that cannot be reached, has no connection left, or is read-only raises no error here: each read and
