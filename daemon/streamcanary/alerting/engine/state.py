@@ -1,6 +1,6 @@
 """The state of alerting as immutable values: the input of an engine step, and the rows that the store keeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, get_args
 
 import msgspec
@@ -11,10 +11,11 @@ from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine.evaluation.evidence import EvidenceLog
 from streamcanary.alerting.engine.evaluation.members import Members
 from streamcanary.alerting.engine.evaluation.reachability import Reachability
+from streamcanary.alerting.engine.layered_table import LayeredTable
 from streamcanary.alerting.engine.recovery.assumed_firing import AssumedFiring
 from streamcanary.alerting.learning.baseline import LearnedBaseline, RequestSince
 from streamcanary.model.alerts.incident import Action, Group, Incident, Notification, NotificationState
-from streamcanary.model.alerts.row_change import RowChange, StateTable
+from streamcanary.model.alerts.row_change import RUN_TABLES, RowChange, StateTable
 from streamcanary.model.alerts.silence import Silence
 
 TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
@@ -139,7 +140,7 @@ class Draft:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._tables: dict[StateTable, dict[str, Any]] = {}
+        self._tables: dict[StateTable, MutableMapping[str, Any]] = {}
         self._changed: dict[tuple[StateTable, str], None] = {}
         self.was_empty = state.is_empty
         self.running_since, self.last_tick, self.last_sequence = (
@@ -298,9 +299,13 @@ class Draft:
         self._writable_table(table)[key] = value
         self._changed[table, key] = None
 
-    def _writable_table(self, table: StateTable) -> dict[str, Any]:
+    def _writable_table(self, table: StateTable) -> MutableMapping[str, Any]:
         if table not in self._tables:
-            self._tables[table] = dict(self._state.table(table))
+            current = self._state.table(table)
+            if table not in RUN_TABLES:
+                self._tables[table] = dict(current)
+            else:  # these have a row of each canary or more, and change with each run
+                self._tables[table] = current.copy() if isinstance(current, LayeredTable) else LayeredTable(current)
         return self._tables[table]
 
 
