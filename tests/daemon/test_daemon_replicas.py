@@ -29,7 +29,7 @@ async def test_two_replicas_share_the_canaries_and_one_takes_over(tmp_path: Path
         await replicas.wait_until_shared()
         await replicas.recover()
         await replicas.end()
-        assert is_each_incident(replicas.incidents(), "trigger", "resolve"), replicas.pager.log
+        assert is_each_incident(replicas.incidents(), "trigger", "resolve"), replicas.events
         assert ({}, True) == (replicas.duplicates(), replicas.longest_gap() < TAKEOVER + INTERVAL)
 
 

@@ -37,7 +37,7 @@ async def test_a_replica_that_continues_after_its_lease_writes_and_sends_nothing
     continued = time.time()
     await replicas.wait_until_shared()
     await asyncio.sleep(2 * LEASE)
-    assert is_each_incident(replicas.incidents(), "trigger", "resolve"), replicas.pager.log
+    assert is_each_incident(replicas.incidents(), "trigger", "resolve"), replicas.events
     query = "SELECT started, convert_from(outcome, 'UTF8')::json FROM runs WHERE started < %s"
     late = [
         run
@@ -69,7 +69,7 @@ async def test_a_replica_without_the_database_hands_its_work_over(
         await replicas.recover()
         await replicas.wait_for("r0", "/readyz", lambda answer: answer["ready"])
         await replicas.end()
-    assert is_each_incident(replicas.incidents(), "trigger", "resolve"), replicas.pager.log
+    assert is_each_incident(replicas.incidents(), "trigger", "resolve"), replicas.events
     assert ({}, True) == (replicas.duplicates(), replicas.longest_gap() < TAKEOVER + INTERVAL)
 
 
@@ -86,6 +86,29 @@ async def test_the_database_is_restarted_in_an_outage(tmp_path: Path, own_postgr
             await replicas.wait_until_shared()
             await replicas.recover()
             unrecorded = await replicas.end()
-            assert is_each_incident(replicas.incidents(), "trigger", "resolve"), replicas.pager.log
+            assert is_each_incident(replicas.incidents(), "trigger", "resolve"), replicas.events
             assert ({}, True) == (replicas.duplicates(), replicas.longest_gap() < TAKEOVER + INTERVAL)
             assert {} == unrecorded
+
+
+async def test_the_database_is_down_for_longer_than_the_leases(tmp_path: Path, own_postgresql: Cluster) -> None:
+    """Nobody runs or notifies until it is back; then all go on, those that start meanwhile too, with what they knew."""
+    with own_postgresql.database() as url:
+        async with ReplicaSet(tmp_path, url) as replicas:
+            await replicas.start_over("r0", "r1")
+            await replicas.fail()
+            await replicas.wait_for_open(len(CANARIES))
+            own_postgresql.stop()
+            for name in ("r0", "r1"):
+                await replicas.wait_for(name, "/readyz", lambda answer: "no lease" in answer["checks"]["leases"])
+            count = len(replicas.provider.requests)
+            await replicas.launch("r2")
+            ready = await replicas.wait_for("r2", "/readyz", lambda answer: "leases" in answer["checks"])
+            assert (False, count) == (ready["ready"], len(replicas.provider.requests))
+            replicas.provider.set_fault("ok")
+            own_postgresql.start()
+            await replicas.wait_until_shared(["r0", "r1", "r2"])
+            await replicas.recover()
+            await replicas.end()
+            assert is_each_incident(replicas.incidents(), "trigger", "resolve", ignoring="again"), replicas.events
+            assert {} == replicas.duplicates()
