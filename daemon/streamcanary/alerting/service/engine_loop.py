@@ -282,10 +282,12 @@ class EngineLoop(ABC):
         while True:
             await self._wait_for_work()
             self._is_busy = True
-            entries = self._queue.take(_MAX_INPUTS_PER_COMMIT)
+            # More when many wait: a busy event loop has few turns, and evaluation must not fall behind the runs.
+            entries = self._queue.take(max(_MAX_INPUTS_PER_COMMIT, len(self._queue) // 4))
+            in_a_turn = max(_INPUTS_IN_A_TURN, len(entries) // 8)
             for number, entry in enumerate(entries, 1):
                 self._process(entry)
-                if number % _INPUTS_IN_A_TURN == 0:
+                if number % in_a_turn == 0:
                     await asyncio.sleep(0)
             if self._seconds_until_tick() <= 0:
                 self._last_tick = self.clock.monotonic()
