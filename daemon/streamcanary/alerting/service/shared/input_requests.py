@@ -58,7 +58,7 @@ class InputRequests:
         try:
             self._diagnoses.put_nowait(encode_diagnosis(canary, diagnosis))
         except asyncio.QueueFull:
-            _log.warning("diagnosis dropped: too many wait for the database", extra={"canary": canary})
+            _log.warning("diagnosis dropped", extra={"canary": canary})
 
     async def run(self) -> None:
         """Write diagnoses until cancelled."""

@@ -305,7 +305,7 @@ class SharedAlerting:
             self._metrics.end()
             if service.is_published:
                 self._report_owner(is_owner=False)
-        _log.warning("alerting lost: another replica owns it", extra={"error": str(error)})
+        _log.warning("alerts owned by another replica", extra={"error": str(error)})
         if error is not None and self.on_lease_lost is not None:
             self.on_lease_lost(error, owner)
 
