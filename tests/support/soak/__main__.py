@@ -1,10 +1,15 @@
-"""Run a soak and print its figures; exits with 1 if anything happened that must not."""
+"""Run a soak and print its figures; exits with 1 if anything happened that must not.
+
+First a day of many replicas in simulated time, then a real daemon that makes as many runs as it can in some minutes.
+"""
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 from typing import Any, get_type_hints
 
+from support.soak.daemon_memory import describe_memory, measure_daemon
 from support.soak.scale import SMALL, Scale
 from support.soak.simulation import Figures, Simulation
 
@@ -15,18 +20,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="make soak ARGS=…", description=__doc__)
     parser.add_argument("--small", action="store_true", help="run the one of `make test`")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of the daemon; 0 leaves it out")
     for name, kind in get_type_hints(Scale).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper())
     options: dict[str, Any] = vars(parser.parse_args(arguments))
+    minutes: float = options.pop("minutes")
     scale = SMALL if options.pop("small") else Scale()
     scale = scale._replace(**{name: value for name, value in options.items() if value is not None})
     print(f"{scale.canaries} canaries over {scale.replicas} replicas for {scale.hours:g} simulated hours", flush=True)
     figures = Simulation(scale).run()
     print("\n".join(describe(figures)))
-    for violation in figures.violations[:_MAX_SHOWN]:
+    violations = figures.violations
+    if minutes:
+        print(f"a daemon for {minutes:g} minutes", flush=True)
+        memory = asyncio.run(measure_daemon(minutes))
+        print("\n".join(describe_memory(memory)))
+        violations = [*violations, *filter(None, [memory.problem])]
+    for violation in violations[:_MAX_SHOWN]:
         print(f"VIOLATION: {violation}")
-    print("ok" if not figures.violations else f"{len(figures.violations)} violations")
-    return 1 if figures.violations else 0
+    print("ok" if not violations else f"{len(violations)} violations")
+    return 1 if violations else 0
 
 
 def describe(figures: Figures) -> list[str]:
