@@ -11,6 +11,7 @@ import pytest
 from streamcanary.cli.commands.history.report import main as report
 from streamcanary.cli.main import create_parser
 from streamcanary.model.clock import SystemClock
+from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed
 from streamcanary.model.status.alert_history import PastIncident, past_incident_id
@@ -235,3 +236,18 @@ async def test_an_empty_store_has_no_runs(tmp_path: Path) -> None:
     result = await run_command("report", "--db", tmp_path / "store.db")
     assert (0, "") == (result.code, result.stderr)
     assert "No runs are recorded in this period." in result.stdout
+
+
+@pytest.mark.real("postgresql")
+async def test_a_store_in_postgresql_is_read_by_its_url(postgres_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """The report is that of a file; an error names the database without its password."""
+    store = open_store(StoreConfig(url=Secret(postgres_url)), SystemClock())
+    await store.commit([], [run(number, age=30) for number in range(3)])
+    await store.close()
+    assert 0 == report(arguments("--db", postgres_url, "--format", "json"))
+    (chat,) = json.loads(capfd.readouterr().out)["canaries"]
+    assert ("chat", 3) == (chat["canary"], chat["runs"])
+    assert 2 == report(arguments("--db", f"{postgres_url}_missing"))
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("streamcanary: the store postgresql://127.0.0.1:")
+    assert (True, False) == ("does not exist" in line, postgres_url.split(":")[2].partition("@")[0] in line)
