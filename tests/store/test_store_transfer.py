@@ -116,7 +116,8 @@ async def test_a_target_that_is_not_empty_is_refused(
     file: SqliteDatabase, schema: PostgresDatabase, *, is_file: bool
 ) -> None:
     """It stays as it is, and the message says which tables have rows."""
-    source, target = (schema, file) if is_file else (file, schema)
+    source: Database = schema if is_file else file
+    target: Database = file if is_file else schema
     for database in (source, target):
         store = database.open()
         await store.commit(ROWS, [make_outcome(1)])
@@ -199,7 +200,8 @@ async def test_an_interrupted_copy_leaves_nothing_and_can_be_made_again(
 ) -> None:
     """Whatever ends it: here, in the middle of the runs."""
     assert content.runs
-    source, target = file, schema
+    source: Database = file
+    target: Database = schema
     if is_file:
         copy(file, schema)
         source, target = schema, SqliteDatabase(tmp_path / "back.db")

@@ -49,9 +49,9 @@ async def test_store_deleted_during_an_alert_is_written_again(store: Store, miss
     """The state in memory is written into a new store; the trigger is not repeated, and one resolve follows."""
     clock = ManualClock()
     files = (
-        store.backend.path.parent.glob(f"{store.backend.path.name}*")
+        Path(store.location).parent.glob(f"{Path(store.location).name}*")
         if not missing
-        else [Path(f"{store.backend.path}{missing}")]
+        else [Path(f"{store.location}{missing}")]
     )
     async with FakeReceiver() as hook:
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:

@@ -21,7 +21,7 @@ from streamcanary.store.recorded_runs import read_runs
 from streamcanary.store.sqlite.database_file import open_database
 from streamcanary.store.sqlite.error_classification import is_sign_of_corruption
 from support.hypothesis_profile import count_example, examples, report_example_count
-from support.store.builders import NOON, make_outcome, open_store
+from support.store.builders import NOON, corrupt_path, make_outcome, open_store
 from support.store.populated import DAYS, Content, populate, read_content, start_alerting
 
 __all__ = ["report_example_count"]
@@ -130,7 +130,7 @@ async def use(path: Path) -> None:
     store = open_store(path)
     assert b"1" == (await store.load_rows())["notifications"]["new"]
     assert DAYS.items() <= (await store.load_spend()).items()
-    assert store.backend.corrupt_path is None
+    assert corrupt_path(store) is None
     await store.close()
 
 
@@ -160,7 +160,7 @@ async def test_a_damaged_schema_is_set_aside(copy: Path, old: str, new: str) -> 
     """A store whose tables or columns have other names is set aside: no statement of streamcanary would work on it."""
     edit_schema(copy, old, new)
     store = open_store(copy)
-    assert store.backend.corrupt_path is not None
+    assert corrupt_path(store) is not None
     await store.commit([RowChange("notifications", "new", b"1")], [make_outcome(1)])
     await store.close()
 
@@ -169,7 +169,7 @@ async def test_a_schema_with_names_that_are_not_utf8_is_set_aside(copy: Path) ->
     """SQLite's message about the name cannot be decoded, which is a sign of corruption as any other error is."""
     copy.write_bytes(copy.read_bytes().replace(b"CREATE TABLE spend", b"CREATE TABLE sp\xff\xfed"))
     store = open_store(copy)
-    assert store.backend.corrupt_path is not None
+    assert corrupt_path(store) is not None
     await store.close()
 
 
@@ -184,7 +184,7 @@ async def test_a_damaged_mark_in_the_header_is_repaired(
         connection.execute(f"PRAGMA {pragma}")
     for _ in range(2):
         store = open_store(copy)
-        assert (None, populated[1]) == (store.backend.corrupt_path, await read_content(store))
+        assert (None, populated[1]) == (corrupt_path(store), await read_content(store))
         await store.close()
 
 
@@ -193,7 +193,7 @@ async def test_an_unknown_format_version_is_corruption_and_no_missing_permission
     """SQLite opens such a file read-only, or not at all; it is set aside."""
     copy.write_bytes(overwritten(copy.read_bytes(), position, b"\x09"))
     store = open_store(copy)
-    assert (True, True) == (store.backend.corrupt_path is not None, await store.probe())
+    assert (True, True) == (corrupt_path(store) is not None, await store.probe())
     await store.close()
 
 
@@ -213,7 +213,7 @@ async def test_a_damaged_index_is_rebuilt(copy: Path, populated: tuple[Path, Con
     edit_schema(copy, "ON runs (canary)", "ON runs (run_id)")
     open_database(copy, NOON, "database disk image is malformed").connection.close()
     store = open_store(copy)
-    assert (None, populated[1]) == (store.backend.corrupt_path, await read_content(store))
+    assert (None, populated[1]) == (corrupt_path(store), await read_content(store))
     assert "ok" == await store.write(lambda connection: connection.execute("PRAGMA integrity_check").fetchone()[0])
     await store.close()
 
@@ -230,10 +230,10 @@ async def test_a_store_that_stays_malformed_while_in_use_is_replaced(copy: Path)
     store = open_store(copy)
     with pytest.raises(StoreFailing):
         await store.write(malformed)
-    assert (None, len(DAYS)) == (store.backend.corrupt_path, len(await store.load_spend()))
+    assert (None, len(DAYS)) == (corrupt_path(store), len(await store.load_spend()))
     with pytest.raises(StoreLost):
         await store.write(malformed)
-    assert store.backend.corrupt_path is not None
+    assert corrupt_path(store) is not None
     await store.close()
 
 
@@ -244,8 +244,8 @@ async def test_a_read_that_meets_corruption_replaces_the_store(copy: Path, popul
         with pytest.raises(StoreFailing):
             await store.read(malformed)
         if content is not None:
-            assert (None, content) == (store.backend.corrupt_path, await read_content(store))
-    assert (True, {}) == (store.backend.corrupt_path is not None, await store.load_spend())
+            assert (None, content) == (corrupt_path(store), await read_content(store))
+    assert (True, {}) == (corrupt_path(store) is not None, await store.load_spend())
     await store.close()
 
 

@@ -15,7 +15,7 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.damaged_rows import MAX_LOGGED
 from streamcanary.store.recorded_runs import read_runs
-from support.store.builders import open_store
+from support.store.builders import corrupt_path, open_store
 from support.store.populated import Content, populate, read_content, start_alerting
 
 VALUE_DAMAGES: dict[str, Any] = {
@@ -69,7 +69,7 @@ async def test_a_damaged_value_of_alerting_costs_its_row(
     execute(path, f"UPDATE {table} SET value = ? WHERE key = ?", damage, key)  # noqa: S608 - fixed names
     store = open_store(path)
     found = await read_content(store)
-    assert (None, [(table, key)]) == (store.backend.corrupt_path, [row[:2] for row in found.unreadable])
+    assert (None, [(table, key)]) == (corrupt_path(store), [row[:2] for row in found.unreadable])
     for name in ALERT_TABLES:
         expected = {each: value for each, value in content.state.table(name).items() if (name, each) != (table, key)}
         assert expected == found.state.table(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.store import history
-from support.store.builders import CHILD_ENVIRONMENT, open_store
+from support.store.builders import CHILD_ENVIRONMENT, corrupt_path, open_store
 
 APPENDER = Path(__file__).with_name("program_store_appender.py")
 
@@ -35,7 +35,7 @@ async def test_acknowledged_writes_survive_kill_9(path: Path, seed: int) -> None
     for life in range(4):
         acknowledged |= append_and_kill(path, life * 1_000_000, dice.randrange(1, 150))
     store = open_store(path)
-    assert store.backend.corrupt_path is None
+    assert corrupt_path(store) is None
     assert await store.read(lambda connection: connection.execute("PRAGMA integrity_check").fetchall()) == [("ok",)]
     runs = await store.read(lambda connection: history.recent_runs(connection, limit=1_000_000))
     assert acknowledged - {run.run_id for run in runs} == set()

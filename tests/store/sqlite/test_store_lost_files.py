@@ -1,7 +1,9 @@
 """The file of the store while it is in use: removed, replaced, detached, corrupt."""
 
 import shutil
+import sqlite3
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -9,14 +11,14 @@ from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store import alert_rows
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
-from support.store.builders import open_store
+from support.store.builders import corrupt_path, open_store, sqlite_backend
 from support.store.gate import behind_a_gate, notifications, put
 
 
 async def test_queued_writes_share_a_commit(store: Store) -> None:
     """Queued writes need one sync of the disk."""
     statements: list[str] = []
-    await store.write(lambda connection: connection.set_trace_callback(statements.append))
+    await store.write(lambda connection: cast("sqlite3.Connection", connection).set_trace_callback(statements.append))
     await store.probe()  # completes after the pruning that follows the first write
     statements.clear()
     await behind_a_gate(store, *(put(f"w{number}") for number in range(20)))
@@ -55,7 +57,7 @@ async def test_a_replaced_store_is_used_with_its_new_content(store: Store, path:
     await backup.write(put("from the backup"))
     await backup.close()
     await store.write(put("old"))
-    shutil.copy(backup.backend.path, tmp_path / "copy.db")
+    shutil.copy(backup.location, tmp_path / "copy.db")
     (tmp_path / "copy.db").replace(path)
     with pytest.raises(StoreLost):
         await store.write(put("in vain"))
@@ -88,13 +90,13 @@ async def test_a_store_that_becomes_corrupt_while_in_use_is_renamed(store: Store
     await store.commit([RowChange("notifications", f"k{number}", b"x" * 500) for number in range(200)], [])
     await store.write(lambda connection: connection.execute("PRAGMA cache_size = 0"))  # so that pages are read again
     await store.read(alert_rows.load_rows)
-    await store.backend._write_worker.submit(lambda connection: None)
+    await sqlite_backend(store)._write_worker.submit(lambda connection: None)
     corrupt_in_place(path)
     with pytest.raises(StoreFailing):
         await store.write(
             lambda connection: connection.execute("SELECT sum(length(value)) FROM notifications").fetchall()
         )
-    assert store.backend.corrupt_path is not None
+    assert corrupt_path(store) is not None
     await store.write(put("new"))
     assert await notifications(store) == ["new"]
 

@@ -12,7 +12,7 @@ from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreTooNew, StoreUnwritable
 from streamcanary.store.sqlite import migrations
-from support.store.builders import make_outcome, open_store
+from support.store.builders import corrupt_path, make_outcome, open_store
 
 
 def pragma(name: str) -> Callable[[sqlite3.Connection], object]:
@@ -34,7 +34,7 @@ async def test_committed_rows_are_present_after_closing_and_reopening(path: Path
     assert not Path(f"{path}-wal").exists()
     again = open_store(path)
     assert (await again.load_rows())["notifications"] == {"a": b"1"}
-    assert again.backend.corrupt_path is None
+    assert corrupt_path(again) is None
     await again.close()
 
 
@@ -45,7 +45,7 @@ async def test_a_store_can_be_opened_through_a_symbolic_link(tmp_path: Path, pat
     store = open_store(link)
     await store.commit([RowChange("notifications", "a", b"1")], [])
     assert (await store.load_rows())["notifications"] == {"a": b"1"}
-    assert store.backend.path == path.resolve()
+    assert store.location == str(path.resolve())
     await store.close()
 
 
@@ -183,11 +183,11 @@ async def test_a_corrupt_store_is_renamed_and_a_new_one_works(
 
     with caplog.at_level(logging.WARNING):
         store = open_store(path)
-    assert store.backend.corrupt_path == path.with_name("canary.db.corrupt-20260202T024000Z")
-    assert store.backend.corrupt_path.read_bytes() == damaged
+    assert corrupt_path(store) == path.with_name("canary.db.corrupt-20260202T024000Z")
+    assert corrupt_path(store).read_bytes() == damaged
     [record] = caplog.records
     assert record.message == "store corrupt"
-    assert (record.__dict__["store"], record.__dict__["renamed_to"]) == (str(path), str(store.backend.corrupt_path))
+    assert (record.__dict__["store"], record.__dict__["renamed_to"]) == (str(path), str(corrupt_path(store)))
     assert record.__dict__["error"]
     await store.commit([RowChange("notifications", "new", b"2")], [])
     assert (await store.load_rows())["notifications"] == {"new": b"2"}
@@ -206,7 +206,7 @@ async def test_the_log_of_a_corrupt_store_is_not_applied_to_the_new_one(path: Pa
     await other.close()
 
     store = open_store(path)
-    assert store.backend.corrupt_path is not None
+    assert corrupt_path(store) is not None
     assert (await store.load_rows())["notifications"] == {}
     assert await store.write(pragma("quick_check")) == "ok"
     await store.close()
@@ -219,8 +219,8 @@ async def test_two_corrupt_stores_in_one_second_are_both_kept(path: Path) -> Non
         path.write_bytes(content)
         store = open_store(path)
         await store.close()
-        assert store.backend.corrupt_path is not None
-        kept.append((store.backend.corrupt_path.name, store.backend.corrupt_path.read_bytes()))
+        assert corrupt_path(store) is not None
+        kept.append((corrupt_path(store).name, corrupt_path(store).read_bytes()))
     assert kept == [
         ("canary.db.corrupt-20260202T024000Z", b"first"),
         ("canary.db.corrupt-20260202T024000Z-2", b"second"),
@@ -231,5 +231,5 @@ async def test_an_empty_file_becomes_a_new_store(path: Path) -> None:
     """An empty file, from ``touch`` or from a crash during creation, is opened as a new store."""
     path.touch()
     store = open_store(path)
-    assert (store.backend.corrupt_path, await store.probe()) == (None, True)
+    assert (corrupt_path(store), await store.probe()) == (None, True)
     await store.close()

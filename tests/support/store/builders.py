@@ -9,6 +9,7 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.store import opening
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
+from streamcanary.store.sqlite.backend import SqliteBackend
 
 NOON = 1_770_000_000.0
 """2026-02-02 02:40 UTC, in seconds since the epoch."""
@@ -41,6 +42,17 @@ class FrozenClock:
 def open_store(path: Path, clock: FrozenClock | None = None, *, keep: float = 3600.0, timeout: float = 10.0) -> Store:
     """Open a store at ``path`` that keeps runs for an hour."""
     return opening.open_store(StoreConfig(path=path, keep=keep), clock or FrozenClock(), timeout=timeout)
+
+
+def sqlite_backend(store: Store) -> SqliteBackend:
+    """Return the file behind ``store``."""
+    assert isinstance(store.backend, SqliteBackend)
+    return store.backend
+
+
+def corrupt_path(store: Store) -> Path | None:
+    """Return the path to which the last corrupt file of ``store`` was renamed."""
+    return sqlite_backend(store).corrupt_path
 
 
 def make_outcome(number: int, **changes: Any) -> Outcome:

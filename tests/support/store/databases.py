@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -31,8 +31,8 @@ class Database:
         """Return the configuration of a store in it, which keeps runs for an hour."""
         raise NotImplementedError
 
-    def connection(self) -> Iterator[Connection]:
-        """Yield a connection to new tables, without a store around it."""
+    def connection(self) -> AbstractContextManager[Connection]:
+        """Open new tables, without a store around them."""
         raise NotImplementedError
 
     @staticmethod
