@@ -58,9 +58,9 @@ def _frozen() -> list[object]:
     return gc.get_objects()
 
 
-@pytest.mark.parametrize(("canaries", "expected"), [(20, 700), (10_000, 10_000), (1_000_000, 20_000)])
+@pytest.mark.parametrize(("canaries", "expected"), [(20, 5_000), (10_000, 10_000), (1_000_000, 20_000)])
 async def test_collections_are_rarer_with_many_canaries(canaries: int, expected: int) -> None:
-    """With more canaries, more objects are created between two collections; a small daemon has Python's default."""
+    """With more canaries, more objects are created between two collections; a small daemon has a lower bound."""
     exempt_repeatedly(canaries)
     assert expected == gc.get_threshold()[0]
 
