@@ -7,6 +7,7 @@ import pytest
 from streamcanary.alerting.service.shared import shared_alerting
 from streamcanary.alerting.service.shared.input_feed import MAX_BATCH
 from streamcanary.model.alerts.pending_input import PendingInput
+from streamcanary.model.replicas import Membership, Replica
 from streamcanary.store.errors import SessionLost, StoreFailing
 from support.alerting.builders import bad, good
 from support.alerting.service import OUTAGE, RECOVERY, accepted_types, wait_until, webhooks_config
@@ -83,6 +84,26 @@ async def test_hand_over_waits_for_the_delivery_in_progress() -> None:
         add_runs(one.alerts, *RECOVERY)
         await hook.wait_for_deliveries(2)
         assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in hook.deliveries]
+
+
+@pytest.mark.parametrize("has_successor", [False, True])
+async def test_last_replica_sends_what_is_pending_before_it_ends(has_successor: bool) -> None:
+    """A hand-over leaves what is pending to the successor; without one it is sent first."""
+    others = [Replica(session=9, name="other", generation=0, config="", joined=0.0)] if has_successor else []
+    async with FakeReceiver("slow") as hook, running_replicas(webhooks_config(hook=hook), 1) as (one,):
+        await one.take_over()
+        await wait_until(lambda: one.alerting.is_owner)
+        one.alerting.observe_membership(Membership(replicas=tuple(others)))
+        add_runs(one.alerts, *OUTAGE)
+        await hook.wait_for_deliveries(1)
+        add_runs(one.alerts, *RECOVERY)
+        await wait_until(lambda: len(one.transitions) == 2)
+        releasing = asyncio.create_task(one.release())
+        await asyncio.sleep(0)
+        hook.finish_slow.set()
+        await releasing
+        sent = [delivery.json["type"] for delivery in hook.deliveries]
+        assert (["alert.fired"] if has_successor else ["alert.fired", "alert.resolved"]) == sent
 
 
 async def test_hand_over_stops_after_a_while_if_the_receiver_hangs(monkeypatch: pytest.MonkeyPatch) -> None:

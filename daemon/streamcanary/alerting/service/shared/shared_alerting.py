@@ -94,6 +94,7 @@ class SharedAlerting:
         self._metrics.end()
         self._former_keys: FormerKeys = {}
         self._epochs: Mapping[str, int] = {}
+        self._has_successor = True
         self._canaries_by_shard: tuple[Sequence[Canary], dict[str, list[str]]] = ((), {})
         self._config_problem: str | None = None
         self._service: LeasedAlertingService | None = None
@@ -254,11 +255,16 @@ class SharedAlerting:
             )
 
     async def releasing(self, resources: Collection[str]) -> None:
-        """Commit what was evaluated, let a delivery in progress end, and stop, if ``alerts`` is among ``resources``."""
+        """Commit what was evaluated, let a delivery in progress end, and stop, if ``alerts`` is among ``resources``.
+
+        What is pending is sent by the successor; if no other replica is there, as much as possible is sent before.
+        """
         service, task = self._service, self._task
         if ALERTS not in resources or service is None or task is None:
             return
-        await service.finish(RELEASE_TIMEOUT)
+        if not self._has_successor:
+            await service.drain(RELEASE_TIMEOUT / 2)
+        await service.finish(RELEASE_TIMEOUT / 2)
         self._cancel()
         await asyncio.wait({task})
 
@@ -268,10 +274,13 @@ class SharedAlerting:
             self._cancel()
 
     def observe_membership(self, membership: Membership) -> None:
-        """Observe who owns which shard: a run that nobody was there to make is not missing."""
+        """Observe who is alive, and who owns which shard: a run that nobody was there to make is not missing."""
         epochs = {resource: owner.epoch for resource, owner in membership.owners.items()}
         changed = {resource for resource, epoch in epochs.items() if self._epochs.get(resource, epoch) != epoch}
         self._epochs = {**self._epochs, **epochs}
+        own = self._owner()
+        others = (replica for replica in membership.replicas if own is None or replica.session != own.session)
+        self._has_successor = any(not replica.draining for replica in others)
         if self._service is not None and changed:
             identities = self._identities_by_shard()
             self._service.report_owners_changed(frozenset(chain(*(identities.get(shard, ()) for shard in changed))))
