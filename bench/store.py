@@ -1,6 +1,7 @@
-"""Measure the time of a durable commit, and the time to open a full store."""
+"""Measure the time and the CPU of a durable commit in SQLite and PostgreSQL, and the time to open a full store."""
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,6 +9,7 @@ from tempfile import TemporaryDirectory
 from bench.table import Row
 from streamcanary.model.alerts.row_change import RowChange as LedgerRow
 from streamcanary.model.clock import SystemClock
+from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
 from streamcanary.store import history
@@ -15,27 +17,64 @@ from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from streamcanary.store.opening import open_store
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from support.postgresql.cluster import Cluster  # type: ignore[import-not-found]
+
 _CANARIES = 20
 _COMMITS_EACH = 100
 _FULL = 200_000
+_RUNS_PER_BATCH = 40  # of 10,000 canaries in a minute, in a quarter of a second
+_BATCHES = 50
 _FAULT = make_fault(FaultKind.STALLED, Phase.STREAM, "no token for 5 s after 11 chunks", status=200)
 
 
 def rows() -> list[Row]:
     """Measure commits of one ledger row and one run of two attempts each, and opening a store with 200,000 runs."""
     with TemporaryDirectory() as folder:
-        return asyncio.run(_measure(Path(folder)))
+        return [*asyncio.run(_measure(Path(folder))), *_postgresql_rows()]
 
 
 async def _measure(folder: Path) -> list[Row]:
-    alone = await _commits(folder / "alone.db", tasks=1)
-    together = await _commits(folder / "together.db", tasks=_CANARIES)
-    return [_latency("one at a time", alone), _latency(f"{_CANARIES} at once", together), await _opening(folder)]
+    alone = await _commits(StoreConfig(path=folder / "alone.db"), tasks=1)
+    together = await _commits(StoreConfig(path=folder / "together.db"), tasks=_CANARIES)
+    return [
+        _latency("one at a time", alone),
+        _latency(f"{_CANARIES} at once", together),
+        await _batches("SQLite", StoreConfig(path=folder / "batches.db")),
+        await _opening(folder),
+    ]
 
 
-async def _commits(path: Path, tasks: int) -> tuple[list[float], float]:
+def _postgresql_rows() -> list[Row]:
+    """Measure the same commits in a server on this machine; its disk is synced at each."""
+    with Cluster() as cluster:
+        cluster.set(fsync="on")
+        with cluster.database() as first, cluster.database() as second:
+            alone = asyncio.run(_commits(StoreConfig(url=Secret(first)), tasks=1))
+            batches = asyncio.run(_batches("PostgreSQL", StoreConfig(url=Secret(second))))
+    return [_latency("one at a time in PostgreSQL", alone), batches]
+
+
+async def _batches(name: str, config: StoreConfig) -> Row:
+    """Measure commits of many runs, as the recorder of a replica makes them, without the CPU of a server."""
+    store = open_store(config, SystemClock())
+    seconds = cpu = 0.0
+    for batch in range(_BATCHES):
+        runs = [_outcome(f"canary-{number}", f"{batch}-{number}") for number in range(_RUNS_PER_BATCH)]
+        begun, cpu_begun = time.perf_counter(), time.process_time()
+        await store.commit([], runs)
+        seconds, cpu = seconds + time.perf_counter() - begun, cpu + time.process_time() - cpu_begun
+    await store.close()
+    each = 1000 * cpu / (_BATCHES * _RUNS_PER_BATCH)
+    return Row(
+        f"store: commit {_RUNS_PER_BATCH} runs in {name}; CPU of one",
+        f"{1000 * seconds / _BATCHES:.1f} ms; {each:.3f} ms",
+    )
+
+
+async def _commits(config: StoreConfig, tasks: int) -> tuple[list[float], float]:
     """Return the seconds of each commit in ascending order, and the seconds of all commits together."""
-    store = _open(path)
+    store = open_store(config, SystemClock())
     seconds: list[float] = []
 
     async def commit_each(canary: int) -> None:
