@@ -6,6 +6,7 @@
 Each replica has runners of all canaries, and shows all of them: those of others as the database knows them.
 """
 
+import os
 import socket
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
@@ -224,15 +225,15 @@ class Replication:
 
 
 def replica_name(settings: Settings) -> str:
-    """Return the name of this replica: ``store.replica``, or that of its host; with the port, if it is not the usual.
+    """Return the name of this replica: ``store.replica``, or that of its host.
 
-    Two of a host have other ports.
+    Several on one host have other ports, which are in their names then; instead of any free port, it is the process id.
     """
     if settings.store.replica is not None:
         return settings.store.replica
     host, web = socket.gethostname(), settings.web
     is_usual = not web.enabled or web.port == WebConfig().port
-    return host if is_usual else f"{host}:{web.port}"
+    return host if is_usual else f"{host}:{web.port or os.getpid()}"
 
 
 def replica_address(settings: Settings) -> str:

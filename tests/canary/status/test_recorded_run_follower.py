@@ -136,3 +136,14 @@ def test_a_run_that_is_read_late_does_not_change_the_state(clock: ManualClock) -
     assert status is not None and status.hour is not None
     assert (CanaryState.OK, 2, 1) == (status.state, status.hour.runs, status.hour.failed)
     assert ["failed", "ok"] == [run.outcome for run in status.recent_runs]
+
+
+def test_a_run_of_another_replica_is_a_change(clock: ManualClock) -> None:
+    """The stream of events and live pages see runs of all replicas, each once."""
+    canary = Canary(name="chat", target="openai", provider="openai", interval=30.0, timeout=10.0)
+    statuses = CanaryStatuses([canary], instance="test", clock=clock)
+    before = statuses.revision
+    statuses.observe(_run(1, NOON, OutcomeKind.FAILED), is_recorded=True)
+    first, changed = statuses.revision, statuses.changed_since(before)
+    statuses.observe(_run(1, NOON, OutcomeKind.FAILED), is_recorded=True)
+    assert (["chat"], ()) == ([status.name for status in changed], statuses.changed_since(first))
