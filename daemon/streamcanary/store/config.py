@@ -36,8 +36,8 @@ class StoreConfig(BaseModel):
 
     The other settings need ``url``. The tables are in ``schema``, which is created. ``lease`` is how long after the
     last sign of a replica others take over its canaries, 15 s by default. Of two configurations on one database, the
-    one with the higher ``generation`` runs. ``replica`` is the name of this replica, by default that of its host, with the
-    web port unless it is 9465.
+    one with the higher ``generation`` runs. ``replica`` is the name of this replica, by default that of its host, with
+    the web port unless it is 9465.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
