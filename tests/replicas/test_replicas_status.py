@@ -43,6 +43,14 @@ def test_the_status_tells_who_owns_what(cluster: Cluster) -> None:
     assert ("", "", False) == (status.standby, status.problem, status.draining)
 
 
+def test_the_status_tells_when_it_was_read(cluster: Cluster) -> None:
+    """What is shown of the others is as old as the last answer of the database."""
+    [replica] = cluster.start("a")
+    replica.connection.is_cut = True
+    cluster.world.run_for(60)
+    assert pytest.approx(START + 3, abs=1.1) == replica.coordinator.status().replicas_as_of
+
+
 def test_shards_without_an_owner_are_counted(cluster: Cluster) -> None:
     """While the lease of a crashed replica lasts, it is still its owner; then others take them."""
     crashed, other = cluster.start("a", "b")

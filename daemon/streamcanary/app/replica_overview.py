@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from msgspec import structs
 
@@ -10,16 +11,37 @@ from streamcanary.model.replicas import Membership, shard_of
 from streamcanary.model.status.replicas import ReplicasStatus
 
 
+class ShownAlerts(Protocol):
+    """The alerts that this replica shows."""
+
+    @property
+    def as_of(self) -> float:
+        """When they were read, in seconds since the epoch; 0 before that."""
+        ...
+
+    @property
+    def store_error(self) -> str:
+        """Why they cannot be read now; empty if they can."""
+        ...
+
+
 class ReplicaOverview:
     """The ``status`` of replicas with the canaries of each, as API and status page show it.
 
-    ``runs_problem`` returns why runs of other replicas cannot be read. :meth:`configure` is called with the canaries of
-    the configuration, :meth:`observe` with each new membership.
+    ``runs_problem`` returns why runs of other replicas cannot be read, ``alerts`` what is shown of alerts; ``None``
+    before there is anything. :meth:`configure` is called with the canaries of the configuration, :meth:`observe` with
+    each new membership.
     """
 
-    def __init__(self, status: Callable[[], ReplicasStatus], runs_problem: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        status: Callable[[], ReplicasStatus],
+        runs_problem: Callable[[], str | None],
+        alerts: Callable[[], ShownAlerts | None],
+    ) -> None:
         self._status = status
         self._runs_problem = runs_problem
+        self._alerts = alerts
         self._names: dict[int, str] = {}
         self._membership = Membership()
         self._shards: dict[str, str] = {}
@@ -40,7 +62,14 @@ class ReplicaOverview:
         """Return what this replica knows about itself and the others."""
         status = self._status()
         rows = (structs.replace(row, canaries=self._counts.get(row.session, 0)) for row in status.replicas)
-        return structs.replace(status, replicas=tuple(rows), runs_problem=self._runs_problem() or "")
+        alerts = self._alerts()
+        return structs.replace(
+            status,
+            replicas=tuple(rows),
+            runs_problem=self._runs_problem() or "",
+            alerts_problem=alerts.store_error if alerts else "",
+            alerts_as_of=alerts.as_of if alerts else 0.0,
+        )
 
     def owner_of(self, canary: str) -> str:
         """Return the name of the replica that runs a canary; empty if none does, or if there is no such canary."""

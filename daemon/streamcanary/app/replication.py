@@ -102,7 +102,9 @@ class Replication:
         self.recorder = RunRecorder(leases, self.coordinator, self.spend.session_spend)
         self._inputs = PostgresAlertInputs(backend)
         self.follower = RecordedRunFollower(store, self._observe_recorded, clock)
-        self.overview = ReplicaOverview(self.coordinator.status, lambda: self.follower.error)
+        self.overview = ReplicaOverview(
+            self.coordinator.status, lambda: self.follower.error, lambda: getattr(self, "alerting", None)
+        )
         self.on_change: Callable[[], None] = lambda: None
         self._prepared: tuple[int, str, tuple[Canary, ...]] = (0, "", ())
         self._stack = AsyncExitStack()

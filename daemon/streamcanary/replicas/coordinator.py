@@ -80,6 +80,7 @@ class Coordinator:
         self._held: HeldLeases | None = None
         self._former_session: int | None = None  # lost, but perhaps not yet ended in the database
         self._membership = Membership()
+        self._renewed_at = 0.0  # seconds since the epoch
         self._assignment = Assignment()
         self._transitions: set[asyncio.Task[None]] = set()  # they take and release leases
         self._gains: set[asyncio.Task[None]] = set()  # those that take
@@ -130,6 +131,7 @@ class Coordinator:
             replicas=replica_rows(self._membership, self._assignment),
             alerts_owner=owner_of_alerts(self._membership),
             shards_without_owner=shards_without_owner(self._membership),
+            replicas_as_of=self._renewed_at,
         )
 
     # ---- what others report
@@ -258,7 +260,7 @@ class Coordinator:
             return None
         if now >= held.valid_until:  # this replica counts as deposed since then, whatever the answer
             return self._lose(held, LossReason.EXPIRED)
-        held.valid_until = sent + self._ttl
+        held.valid_until, self._renewed_at = sent + self._ttl, self._clock.time()
         self._report.record_renewal(now - sent)
         if membership != self._membership:
             self._membership, self._assignment = membership, assign(membership)

@@ -9,6 +9,7 @@ import pytest
 from streamcanary.model.replicas import SHARDS
 from streamcanary.model.status.replicas import ReplicasStatus
 from streamcanary.web.page.live_parts import LiveParts
+from streamcanary.web.page.text_format import clock_seconds
 from support.clock import ManualClock
 from support.status import canaries
 from support.status.page import make_sources
@@ -59,6 +60,11 @@ async def test_a_replica_that_stands_by_says_why() -> None:
         ({"session": None, "problem": "no connection"}, "This replica runs no canary: no connection."),
         ({"problem": "no connection"}, "This replica cannot renew its leases: no connection."),
         ({"runs_problem": "no connection"}, "Runs of other replicas are not shown: no connection."),
+        ({"alerts_problem": "no connection"}, "Alerts are not known: no connection."),
+        (
+            {"alerts_problem": "no connection", "alerts_as_of": canaries.NOON},
+            f"Alerts are those of {clock_seconds(canaries.NOON)} UTC: no connection.",
+        ),
     ],
 )
 async def test_problems_with_the_database_are_on_each_page(changes: dict[str, object], notice: str) -> None:
@@ -74,6 +80,10 @@ async def test_problems_with_the_database_are_on_each_page(changes: dict[str, ob
         ({"shards_without_owner": SHARDS // 4}, "3 replicas; the canaries of 25% of the shards have no replica."),
         ({"shards_without_owner": SHARDS}, "3 replicas; nobody runs the canaries."),
         ({"replicas": (), "session": None}, "No replica is known yet."),
+        (
+            {"session": None, "replicas_as_of": canaries.NOON},
+            f"3 replicas, as of {clock_seconds(canaries.NOON)} UTC.",
+        ),
     ],
 )
 async def test_the_sentence_says_what_has_no_owner(changes: dict[str, object], sentence: str) -> None:

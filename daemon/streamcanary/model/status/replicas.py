@@ -32,7 +32,9 @@ class ReplicasStatus(Struct, frozen=True, kw_only=True):
     seconds its leases last if the database does not answer any more. ``standby`` says why it owns nothing new, empty if
     it may. ``replicas`` are those that are alive, the oldest first, as of the last answer of the database.
     ``alerts_owner`` is the name of the one that evaluates rules and sends notifications, empty if there is none.
-    ``runs_problem`` says why runs of the others cannot be read, empty if they can.
+    ``runs_problem`` says why runs of the others cannot be read, empty if they can; ``alerts_problem`` the same of the
+    alerts. ``replicas_as_of`` and ``alerts_as_of`` are when replicas and alerts were read last, in seconds since the
+    epoch by the clock of this replica; 0 if they never were.
     """
 
     name: str
@@ -47,3 +49,6 @@ class ReplicasStatus(Struct, frozen=True, kw_only=True):
     alerts_owner: str = ""
     shards_without_owner: int = 0
     runs_problem: str = ""
+    alerts_problem: str = ""
+    replicas_as_of: float = 0.0
+    alerts_as_of: float = 0.0

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from streamcanary.model.replicas import SHARDS
 from streamcanary.model.status.replicas import ReplicaRow, ReplicasStatus
-from streamcanary.web.page.text_format import clean, plural
+from streamcanary.web.page.text_format import clean, clock_seconds, plural
 
 MAX_SHOWN: Final = 100
 _DIGEST = 8  # characters of a digest of the configuration
@@ -61,6 +61,9 @@ def replica_remarks(status: ReplicasStatus) -> tuple[str, ...]:
         remarks.append(f"this replica cannot renew its leases: {clean(status.problem, 200)}")
     if status.runs_problem:
         remarks.append(f"runs of other replicas are not shown: {clean(status.runs_problem, 200)}")
+    if status.alerts_problem:
+        moment = f"those of {clock_seconds(status.alerts_as_of)} UTC" if status.alerts_as_of else "not known"
+        remarks.append(f"alerts are {moment}: {clean(status.alerts_problem, 200)}")
     return tuple(remarks)
 
 
@@ -74,6 +77,8 @@ def _sentence(status: ReplicasStatus) -> tuple[str, str]:
     if not status.replicas:
         return "unknown", "No replica is known yet."
     replicas = plural(len(status.replicas), "replica")
+    if status.session is None and status.replicas_as_of:
+        return "unknown", f"{replicas}, as of {clock_seconds(status.replicas_as_of)} UTC."
     if status.shards_without_owner >= SHARDS:
         return "failing", f"{replicas}; nobody runs the canaries."
     if status.shards_without_owner:
