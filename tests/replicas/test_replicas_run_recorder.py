@@ -10,6 +10,7 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import SHARD_RESOURCES
 from streamcanary.model.spend import Spend
 from streamcanary.replicas.run_recorder import MAX_WAITING, RunRecorder
+from streamcanary.store.errors import StoreRejected
 from support.alerting.builders import good
 from support.memory_lease_store import MemoryLeaseStore
 from support.replicas import TTL, Cluster, SimulatedReplica
@@ -161,6 +162,24 @@ def test_runs_of_a_shard_with_another_owner_are_refused_alone(recording: Recordi
     assert ["run-2"] == recorded_ids(recording)
     assert 0 == recording.recorder.waiting
     assert SHARD not in recording.replica.owned
+
+
+@pytest.mark.parametrize("error", [StoreRejected("out of range"), UnicodeEncodeError("utf-8", "\ud800", 0, 1, "bad")])
+def test_a_run_that_the_database_rejects_is_dropped_alone(
+    recording: RecordingReplica, recorded: RecordedTelemetry, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """It delays no other run, is logged and counted; the recorder goes on."""
+    before = recorded.value(names.RUNS_DROPPED.name, reason="rejected")
+    recording.cluster.database.rejections = {"run-3": error}
+    recording.add(*runs(*range(7)))
+    recording.cluster.world.run_for(1)
+    recording.add(*runs(7))
+    recording.cluster.world.run_for(1)
+
+    assert ["run-0", "run-1", "run-2", "run-4", "run-5", "run-6", "run-7"] == recorded_ids(recording)
+    assert 0 == recording.recorder.waiting
+    assert 1 == recorded.value(names.RUNS_DROPPED.name, reason="rejected") - before
+    assert ["run-3"] == [record.run_id for record in caplog.records if record.message == "run not recorded"]  # type: ignore[attr-defined]
 
 
 def test_too_many_runs_are_dropped_and_counted(recording: RecordingReplica, recorded: RecordedTelemetry) -> None:

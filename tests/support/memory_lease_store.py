@@ -68,6 +68,8 @@ class MemoryDatabase:
         self.session_spend: dict[int, dict[str, Spend]] = {}
         self.on_commit: Callable[[int, Mapping[str, Sequence[Outcome]]], None] = lambda session, runs: None
         """Called with the runs that are new."""
+        self.rejections: dict[str, Exception] = {}
+        """The error of a commit that has the run of this id."""
         self.fenced: list[int] = []
         """The sessions that have been fenced, in this order."""
         self.last_session = 0
@@ -181,6 +183,10 @@ class MemoryDatabase:
             for shard, outcomes in runs.items()
             if shard not in refused
         }
+        for error in [
+            self.rejections[one.run_id] for some in new.values() for one in some if one.run_id in self.rejections
+        ]:
+            raise error
         for outcome in (outcome for outcomes in new.values() for outcome in outcomes):
             if outcome.run_id not in self.runs:
                 self.runs[outcome.run_id] = None

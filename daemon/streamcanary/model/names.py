@@ -349,7 +349,7 @@ RUNS_DROPPED = Metric(
     "streamcanary.runs.dropped",
     "counter",
     "{run}",
-    "Runs that ended and were not recorded, because the lease of their shard was lost; only with store.url",
+    "Runs that ended and were not recorded: their lease was lost, or the database rejects them; only with store.url",
 )
 WEB_LISTENING = Metric(
     "streamcanary.web.listening", "gauge", "{server}", "1 if the web server accepts connections, 0 if its port is taken"

@@ -65,5 +65,6 @@ class LeaseStore(Protocol):
 
         Raises:
             SessionLost: as :meth:`renew`; nothing is recorded.
+            StoreRejected: if the database rejects a value of a run or of ``spend``; nothing is recorded.
         """
         ...

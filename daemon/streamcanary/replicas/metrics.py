@@ -32,6 +32,8 @@ class DropReason(StrEnum):
     """The database names another owner of its shard."""
     FULL = "full"
     """Too many runs wait for the database."""
+    REJECTED = "rejected"
+    """The database rejects its values."""
 
 
 class ReplicaMetrics:

@@ -1,7 +1,8 @@
 """Records the runs of owned shards in the shared database: a commit each quarter of a second, under their leases.
 
 What alerting evaluates is what is recorded here. So a run is repeated until the database has it, and dropped only if
-the lease of its shard is lost before: its successor runs the canary then.
+the lease of its shard is lost before, since its successor runs the canary then, or if the database rejects its values:
+a commit that fails for such a reason is repeated in halves, so that the other runs are recorded.
 """
 
 import asyncio
@@ -12,9 +13,10 @@ from random import Random
 from typing import Final, NamedTuple, Protocol, Self
 
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.redaction.redactor import scrub
 from streamcanary.model.spend import Spend
 from streamcanary.replicas.metrics import DropReason, RecorderMetrics
-from streamcanary.store.errors import SessionLost, StoreError
+from streamcanary.store.errors import SessionLost, StoreError, StoreRejected
 
 _log = logging.getLogger(__name__)
 
@@ -178,17 +180,38 @@ class RunRecorder:
             return
         self._is_committing = True
         try:
-            refused = await self._commit(session, batch)
+            await self._commit_parts(session, batch)
         except SessionLost:
             self._leases.report_session_lost(session)  # calls lost(), if the session is still that of now
             self._drop(batch, DropReason.LOST)
-            return
         finally:
             self._is_committing = False
+
+    async def _commit_parts(self, session: int, batch: Sequence[_Waiting]) -> None:
+        """Commit ``batch``, in halves if the database rejects it, and drop a single run that it rejects."""
+        try:
+            refused = await self._commit(session, batch)
+        except Exception as error:
+            if isinstance(error, (StoreError, TimeoutError)) and not isinstance(error, StoreRejected):
+                raise
+            if len(batch) == 1:
+                self._reject(batch[0], error)
+                return
+            middle = len(batch) // 2
+            await self._commit_parts(session, batch[:middle])
+            await self._commit_parts(session, batch[middle:])
+            return
         self._drop([each for each in batch if each.shard in refused], DropReason.REFUSED)
         self._remove(batch)
         if refused:
             self._leases.report_refused()
+
+    def _reject(self, run: _Waiting, error: Exception) -> None:
+        _log.error(
+            "run not recorded",
+            extra={"canary": run.outcome.canary, "run_id": run.outcome.run_id, "error": scrub(str(error))},
+        )
+        self._drop([run], DropReason.REJECTED)
 
     async def _commit(self, session: int, batch: Sequence[_Waiting]) -> Collection[str]:
         runs: dict[str, list[Outcome]] = {}

@@ -21,6 +21,12 @@ def _check_schema(name: str) -> str:
     return name
 
 
+def _check_replica(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("has a character that cannot be printed")
+    return name
+
+
 def _check_url(url: Secret) -> Secret:
     if url.path is None:
         check_url(url.reveal())
@@ -51,7 +57,7 @@ class StoreConfig(BaseModel):
     keep: PositiveDuration = 7 * 86400.0
     generation: Annotated[int, Field(ge=0, lt=2**63)] = 0
     lease: Annotated[Duration, Field(ge=3, le=600)] = 15.0
-    replica: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    replica: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_replica)] | None = None
 
     @model_validator(mode="after")
     def _check_one_database(self) -> "StoreConfig":
@@ -100,6 +106,9 @@ def store_config_errors(config: StoreConfig) -> Iterator[ConfigIssue]:
         yield ConfigIssue((key,), driver.INSTALL)
     try:
         if config.database_url is not None:
-            check_url(config.database_url.reveal())
+            url = config.database_url.reveal()
+            check_url(url)
+            if driver.is_installed():
+                driver.check_options(url)
     except (SecretUnreadable, ValueError) as error:
         yield ConfigIssue((key,), str(error))

@@ -7,7 +7,8 @@
     │   └── StoreTooNew        written by a later version
     ├── at start or while running: the daemon continues without it
     │   └── StoreFailing       this read or write failed; a later one may succeed
-    │       └── StoreLost      the data that was written earlier is lost, too
+    │       ├── StoreLost      the data that was written earlier is lost, too
+    │       └── StoreRejected  the database rejects the values of this write, and would again
     ├── in another process than the daemon
     │   └── RunsUnreadable     the store cannot be read
     │       └── StoreMissing   there is none
@@ -47,6 +48,10 @@ class StoreFailing(StoreError):
 
 class StoreLost(StoreFailing):
     """The file was removed, replaced or renamed as corrupt: each owner of state in memory writes all of it again."""
+
+
+class StoreRejected(StoreFailing):
+    """The database rejects the values of this write, such as a number out of range: repeating it does not help."""
 
 
 class RunsUnreadable(StoreError):

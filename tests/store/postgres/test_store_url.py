@@ -55,6 +55,30 @@ def test_a_url_that_is_not_valid_is_an_error_without_its_content(url: str, messa
 
 
 @pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://u:hunter2@h:notaport/db", "has a port that is not a number"),
+        ("postgresql://u:hunter2@h:1,i:70000/db", "has a port that is not a number"),
+        ("postgresql://u:hunter2@h/db?sslmode=bogus", "has an unknown sslmode"),
+        ("postgresql://u:x@h/db?hunter2=1", "has an option that libpq does not know"),
+        ("postgresql://u:x@h/db?hunter2", "is not a valid URL"),
+        ("postgresql://u:hunter2%zz@h/db", "is not a valid URL"),
+    ],
+)
+def test_what_libpq_would_refuse_is_an_error_before_the_start(url: str, message: str) -> None:
+    """``check`` finds it, without a connection; the message has no part of the URL."""
+    (issue,) = store_config_errors(StoreConfig(url=Secret(url)))
+    assert message in issue.message
+    assert "hunter2" not in issue.message
+
+
+@pytest.mark.parametrize("url", [GOOD, "postgresql://u:p@a:1,b:2/x?target_session_attrs=any", "postgresql://u@[::1]/x"])
+def test_a_url_that_libpq_takes_is_no_error(url: str) -> None:
+    """Also with several hosts, or none."""
+    assert [] == list(store_config_errors(StoreConfig(url=Secret(url))))
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"url": GOOD, "path": "x.db"}, "has both path and a url"),

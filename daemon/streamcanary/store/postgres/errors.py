@@ -11,7 +11,7 @@ import psycopg
 from psycopg import errors
 
 from streamcanary.model.redaction.redactor import scrub
-from streamcanary.store.errors import StoreFailing, StoreUnwritable
+from streamcanary.store.errors import StoreFailing, StoreRejected, StoreUnwritable
 
 MIN_VERSION: Final = 14
 """The oldest major version of PostgreSQL that is supported."""
@@ -46,6 +46,13 @@ _SERVER_CODES: Final = (  # classes, and codes: https://www.postgresql.org/docs/
     "57",  # operator intervention, timeouts
     "58",  # system error
     "XX",  # internal error, corruption
+)
+
+
+_VALUE_CODES: Final = (  # the same values are rejected again
+    "22",  # data exception: out of range, invalid
+    "23",  # constraint violation
+    "54",  # program limit exceeded: an index entry that is too large
 )
 
 
@@ -98,3 +105,13 @@ def is_server_error(error: BaseException | None) -> bool:
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:  # from the driver: no connection
         return True
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_SERVER_CODES)
+
+
+def rejection(error: BaseException | None, location: str) -> StoreRejected | None:
+    """Return the error to raise if ``error`` is about the values of a write, and ``None`` if it is not."""
+    is_from_driver = isinstance(error, psycopg.DataError) and error.sqlstate is None
+    if not (is_from_driver or (isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_VALUE_CODES))):
+        return None
+    rejected = StoreRejected(f"the store {location} rejects the values of a write: {one_line(error)}")
+    rejected.__cause__ = error
+    return rejected

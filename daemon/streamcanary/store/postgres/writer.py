@@ -11,7 +11,7 @@ from psycopg.pq import TransactionStatus
 from streamcanary.store.connection import Connection
 from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
 from streamcanary.store.postgres.connection import PostgresConnection, WatchedConnection
-from streamcanary.store.postgres.errors import failing, is_server_error
+from streamcanary.store.postgres.errors import failing, is_server_error, rejection
 from streamcanary.store.postgres.migrations import lock_key, open_schema
 from streamcanary.store.postgres.server import Server
 from streamcanary.store.postgres.transactions import WRITE, Transactions
@@ -124,6 +124,8 @@ class Writer:
     def _deliver(self, result: JobResult, job: Job[Any]) -> None:
         if is_server_error(result.error):
             job.fail(failing("written", result.error, self._server.location))
+        elif (rejected := rejection(result.error, self._server.location)) is not None:
+            job.fail(rejected)
         else:
             result.deliver(job, (psycopg.Error, OSError))
 
