@@ -73,3 +73,31 @@ async def test_a_silence_is_seen_by_all(replicas: ReplicaSet) -> None:
     assert 204 == await replicas.delete(second, f"/api/v1/silences/{created['id']}")
     await replicas.wait_for_open(len(CANARIES))
     await replicas.recover()
+
+
+async def test_the_budget_is_one_for_all(replicas: ReplicaSet) -> None:
+    """Both stop when both together have spent it, and one of them notifies; the spend of one that is killed counts."""
+    limit, most_of_a_run = 0.06, 0.003  # USD
+    common = replicas.config("r0")
+    target = {**common["targets"]["sim"], "price": {"input": 50.0, "output": 50.0}}
+    canaries = {
+        name: {**canary, "request": {"max_completion_tokens": 20}} for name, canary in common["canaries"].items()
+    }
+    config = {"targets": {"sim": target}, "canaries": canaries, "budget": {"usd_per_day": limit}}
+    await replicas.start_over("r0", "r1", **config)
+    for name in ("r0", "r1"):
+        await replicas.daemons[name].wait_for_log("budget exhausted")
+    await replicas.wait_for_open(1)
+    await replicas.wait_until_evaluated()
+    before = _spent(replicas)
+    await replicas.kill("r0")
+    await replicas.wait_until_shared(["r1"])
+    assert True is (limit - 2 * most_of_a_run < before < limit + len(CANARIES) * most_of_a_run)
+    assert before == pytest.approx(_spent(replicas), abs=most_of_a_run)  # what was not committed yet
+    assert [["trigger"]] == list(replicas.incidents().values()), replicas.events
+
+
+def _spent(replicas: ReplicaSet) -> float:
+    """Return the USD that sessions have spent, those that have ended too."""
+    tables = "SELECT input_usd, output_usd FROM replica_spend UNION ALL SELECT input_usd, output_usd FROM spend"
+    return sum(map(sum, replicas.query(tables)))
