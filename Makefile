@@ -38,9 +38,9 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 # The tests with servers that take long to build, or scenarios that take minutes.
 FULL = tests/durability tests/upstreams tests/backends tests/browser tests/kubernetes tests/image
 
-test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, Prometheus, Jaeger, a browser and a Kubernetes API; ARGS goes to pytest
+test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, databases, Prometheus, Jaeger, a browser and a Kubernetes API; ARGS goes to pytest
 	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to three quarters of an hour." >&2
-	@$(BIN)/python tools/fetch.py otelcol prometheus jaeger chromium litellm llama alertmanager promtool helm etcd kube-apiserver kubectl
+	@$(BIN)/python tools/fetch.py otelcol prometheus jaeger chromium litellm llama alertmanager promtool helm etcd kube-apiserver kubectl postgresql
 	$(BIN)/pytest -n 0 -o timeout=300 $(ARGS) $(FULL)
 
 observe: $(VENV)/.developed ## run a daemon in an outage beside a Collector, Prometheus, Jaeger, and Grafana if it is on PATH
