@@ -10,18 +10,20 @@ ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Await
 
 
 class TcpServer:
-    """``async with``: listens on a free loopback port, and runs ``talk`` for each connection until the block ends."""
+    """``async with``: listens on a free port of ``host``; runs ``talk`` for each connection until the block ends."""
 
-    def __init__(self, talk: ConnectionHandler, *, ssl: ssl.SSLContext | None = None) -> None:
+    def __init__(self, talk: ConnectionHandler, *, ssl: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self._talk = talk
         self._ssl = ssl
+        self._host = host
         self._tasks: set[asyncio.Task[Any]] = set()
         self.port = 0
 
     @property
     def base_url(self) -> str:
         """The base URL for a target."""
-        return f"{'https' if self._ssl else 'http'}://127.0.0.1:{self.port}/v1"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{'https' if self._ssl else 'http'}://{host}:{self.port}/v1"
 
     @property
     def connections(self) -> int:
@@ -29,7 +31,7 @@ class TcpServer:
         return len(self._tasks)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._ssl)
+        self._server = await asyncio.start_server(self._serve, self._host, 0, ssl=self._ssl)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

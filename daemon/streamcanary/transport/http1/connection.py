@@ -13,6 +13,7 @@ from streamcanary.transport.response_head import HeadGuard
 
 _MAX_HEAD: Final = 100 << 10  # bytes of the head of a response, or of a line between two chunks
 _MAX_PENDING: Final = 64 << 10  # bytes of a request that are sent together
+_NOTHING: Final = (b"", False)  # bytes after a response, and whether the connection has ended
 
 
 class Http1Connection:
@@ -50,7 +51,8 @@ class Http1Connection:
         Raises:
             httpx2.LocalProtocolError: if a header is invalid.
             httpx2.NetworkError: if the connection is lost.
-            httpx2.RemoteProtocolError: if the server does not speak HTTP/1.1, or sends too much before the response.
+            httpx2.RemoteProtocolError: if the server does not speak HTTP/1.1, leaves it for another protocol, or sends
+                too much before the response.
             httpx2.TimeoutException: if a timeout of the request expires.
         """
         self.idle_since = None
@@ -129,12 +131,18 @@ class Http1Connection:
                 http.receive_data(data)
         except h11.RemoteProtocolError as error:
             raise httpx2.RemoteProtocolError(str(error)) from error
+        if event is h11.PAUSED:
+            raise httpx2.RemoteProtocolError("the server switched to another protocol (101)")
         return event
 
     def end_response(self) -> None:
-        """Handle that the response is closed: another request can follow if both sides have sent everything."""
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
+        """Handle that the response is closed: another request can follow if both sides have sent everything.
+
+        What a server sends after its response would be taken for the response to the next request.
+        """
+        http = self._http
+        if http.our_state is h11.DONE and http.their_state is h11.DONE and http.trailing_data == _NOTHING:
+            http.start_next_cycle()
             self.idle_since = self._now()
         else:
             self.abort()

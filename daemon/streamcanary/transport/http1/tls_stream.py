@@ -77,7 +77,7 @@ class TlsStream:
 
     def is_silent(self) -> bool:
         """Return whether the connection is open and nothing has arrived."""
-        return not self._tls.pending() and self._stream.is_silent()
+        return not self._tls.pending() and not self._incoming.pending and self._stream.is_silent()
 
     def get_extra_info(self, info: str) -> Any:
         """Return ``ssl_object``, or what :class:`ByteStream` has."""
