@@ -117,3 +117,16 @@ def test_a_hand_over_without_the_database_takes_a_limited_time(cluster: Cluster)
     assert "releasing" == leaving.user.names()[-1]
     cluster.world.run_for(TTL + 2)
     check_owned_once(other)
+
+
+def test_a_replica_stops_before_its_session_expires(cluster: Cluster) -> None:
+    """However late answers are: its deadline counts from when a renewal was sent, that of the database is later."""
+    (one,) = cluster.start("a")
+    one.connection.latency, one.connection.slow_answers = 3.0, 1.0
+    cluster.world.run_for(20)
+    assert one.owned
+
+    one.connection.is_cut = True
+    while (session := one.coordinator.session) is not None:
+        assert cluster.database.sessions[session].expires > cluster.database.clock()
+        cluster.world.run_for(0.1)

@@ -22,8 +22,6 @@ from support.alerting.memory_alerts import MemoryAlerts
 
 T = TypeVar("T")
 
-_SLOW_ANSWERS = 0.25  # part of the answers, on which something else happens before they arrive
-
 
 class _Session(Struct):
     replica: Replica
@@ -200,14 +198,16 @@ class MemoryDatabase:
 class MemoryConnection:
     """The connection of one replica to a :class:`MemoryDatabase`; requests can fail in each way that a network has.
 
-    ``latency`` is in seconds, of which each request and some answers take a quarter to three quarters. ``is_cut`` lets
-    requests fail at once, ``hangs`` lets them wait until it ends. ``lost_answers`` is the number of the next requests
-    that are performed and answered with an error, ``lost_commits`` that of the next commits of runs or alerts.
+    ``latency`` is in seconds, of which each request takes a quarter to three quarters, and so does the part
+    ``slow_answers`` (0 to 1) of the answers. ``is_cut`` lets requests fail at once, ``hangs`` lets them wait until it
+    ends. ``lost_answers`` is the number of the next requests that are performed and answered with an error,
+    ``lost_commits`` that of the next commits of runs or alerts.
     """
 
     def __init__(self, database: MemoryDatabase, *, latency: float = 0.0, random: Random | None = None) -> None:
         self.database = database
         self.latency = latency
+        self.slow_answers = 0.25
         self.is_cut = False
         self.hangs = False
         self.lost_answers = self.lost_commits = 0
@@ -225,7 +225,7 @@ class MemoryConnection:
         await self._travel()
         result = request(*arguments, **options)
         self._lose_answer(name)
-        if self.hangs or self._random.random() < _SLOW_ANSWERS:
+        if self.hangs or self._random.random() < self.slow_answers:
             await self._travel()
         return result
 
