@@ -29,9 +29,15 @@ _INTERVAL = "clock_timestamp() + make_interval(secs => ?)"
 _KEPT_SESSIONS = "1 day"  # for people who look at the table
 
 _JOINED = "extract(epoch FROM joined)::double precision"
+# The number of a session is the time in microseconds, and not that of a sequence: if the database is replaced by a
+# backup, an empty one, or a standby that lags behind, no number of before is given to another replica.
+_NEW_SESSION = (
+    "greatest((extract(epoch FROM clock_timestamp()) * 1000000)::bigint,"
+    " (SELECT coalesce(max(session), 0) + 1 FROM replicas))"
+)
 _JOIN = (
-    "INSERT INTO replicas (name, address, generation, config, joined, expires)"  # noqa: S608 - fixed text
-    f" VALUES (?, ?, ?, ?, clock_timestamp(), {_INTERVAL}) RETURNING session, {_JOINED}"
+    "INSERT INTO replicas (session, name, address, generation, config, joined, expires)"  # noqa: S608 - fixed text
+    f" VALUES ({_NEW_SESSION}, ?, ?, ?, ?, clock_timestamp(), {_INTERVAL}) RETURNING session, {_JOINED}"
 )
 _RENEW = (
     f"UPDATE replicas SET expires = {_INTERVAL}, generation = ?, config = ?, draining = ?"  # noqa: S608 - fixed text
