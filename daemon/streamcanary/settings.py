@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamcanary.alerting.config import AlertsConfig
@@ -37,8 +37,18 @@ from streamcanary.web.config import WebConfig
 
 __all__ = ["ConfigInvalid", "Problem", "Settings", "load", "read_content_hash", "render"]
 
+
+def _check_region(region: str) -> str:
+    """Refuse what looks like another region, such as one from a file that ends with a line end."""
+    if region != region.strip() or not region.isprintable():
+        raise ValueError("must not begin or end with white space, or have line ends; two regions would look the same")
+    return region
+
+
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=63)]
 """The name of a target or canary."""
+Region = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_region)]
+"""The name of a region, in one line."""
 
 
 class Settings(BaseSettings):
@@ -55,7 +65,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     instance: Annotated[str, Field(min_length=1, max_length=200)] = "default"
-    region: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    region: Region | None = None
     fleet: FleetConfig | None = None  # before the sections that are scaled to it
     targets: dict[Name, Target]
     canaries: dict[Name, CanarySpec]

@@ -40,6 +40,9 @@ def test_there_is_no_region_by_default(tmp_path: Path) -> None:
     assert None is loaded(tmp_path, VALID.replace("region: ${REGION}\n", "")).region
 
 
+SPACES = "must not begin or end with white space, or have line ends; two regions would look the same"
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -47,6 +50,7 @@ def test_there_is_no_region_by_default(tmp_path: Path) -> None:
         ("7", "1:9: region: must be text, not a number; put it in quotes"),
         ("[eu, us]", "1:1: region: must be text, not a list"),
         (f"'{'a' * 201}'", "1:9: region: must have at most 200 characters"),
+        *((value, f"1:9: region: {SPACES}") for value in ("' '", "' eu'", r'"eu\n"', r'"e\tu"', r'"e\u202eu"')),
     ],
 )
 def test_invalid_regions(tmp_path: Path, value: str, expected: str) -> None:
