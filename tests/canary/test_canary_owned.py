@@ -5,43 +5,18 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 import pytest
-from msgspec import structs
 
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.owned_canaries import OwnedCanaries
 from streamcanary.canary.scheduler import Scheduler
 from streamcanary.canary.triggers import phase_offset
-from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.replicas import ALERTS, SHARD_RESOURCES, shard_of
+from support.recording_runner import RecordingRunner
 
 CLOCK = SystemClock()
 INTERVAL = 0.2
-
-
-class Runner:
-    """A runner that records its due times, and ends when ``go_on`` is set."""
-
-    def __init__(self, name: str, **more: object) -> None:
-        self.canary = structs.replace(Canary(name=name, target="t", provider="p", interval=INTERVAL), **more)
-        self.due: list[float] = []
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-
-    async def __call__(self, scheduled: float) -> Outcome:
-        """Run once."""
-        self.due.append(scheduled)
-        await self.go_on.wait()
-        return Outcome(
-            run_id=f"{self.canary.name}-{scheduled}",
-            canary=self.canary.name,
-            target=self.canary.target,
-            provider="p",
-            kind=OutcomeKind.OK,
-            scheduled=scheduled,
-            started=scheduled,
-        )
 
 
 class Runners:
@@ -61,7 +36,7 @@ class Runners:
 class Replica:
     """A scheduler without canaries, which runs those of owned shards."""
 
-    def __init__(self, *runners: Runner, limits: dict[str, int | None] | None = None) -> None:
+    def __init__(self, *runners: RecordingRunner, limits: dict[str, int | None] | None = None) -> None:
         self.outcomes: list[Outcome] = []
         self.is_valid = True
         self.runners = Runners()
@@ -85,7 +60,7 @@ class Replica:
         self.scheduler.start()
         self.reload(*runners, limits=limits)
 
-    def reload(self, *runners: Runner, limits: dict[str, int | None] | None = None) -> None:
+    def reload(self, *runners: RecordingRunner, limits: dict[str, int | None] | None = None) -> None:
         """Replace the canaries of the configuration."""
         self.owned.prepare(runners, instance="i", max_concurrent_runs=limits or {})
         self.owned.apply()
@@ -95,7 +70,7 @@ class Replica:
 async def make_replica() -> AsyncIterator[Callable[..., Replica]]:
     replicas: list[Replica] = []
 
-    def make(*runners: Runner, **more: Any) -> Replica:
+    def make(*runners: RecordingRunner, **more: Any) -> Replica:
         replicas.append(Replica(*runners, **more))
         return replicas[-1]
 
@@ -117,7 +92,7 @@ def _is_on_grid(name: str, due: float) -> bool:
 
 async def test_only_canaries_of_owned_shards_run(make_replica: Callable[..., Replica]) -> None:
     """A replica runs the canaries of shards that it has gained, after they have resumed, and no others."""
-    mine, other = Runner("mine"), Runner("other")
+    mine, other = RecordingRunner("mine", INTERVAL), RecordingRunner("other", INTERVAL)
     replica = make_replica(mine, other)
     await replica.owned.gained([ALERTS, shard_of("mine")])
     await _until(lambda: len(mine.due) > 2)
@@ -126,7 +101,7 @@ async def test_only_canaries_of_owned_shards_run(make_replica: Callable[..., Rep
 
 async def test_a_canary_keeps_its_phase_at_another_replica(make_replica: Callable[..., Replica]) -> None:
     """Runs before and after a shard is handed over are due on one grid."""
-    first, second = Runner("c"), Runner("c")
+    first, second = RecordingRunner("c", INTERVAL), RecordingRunner("c", INTERVAL)
     source, destination = make_replica(first), make_replica(second)
     await source.owned.gained(SHARD_RESOURCES)
     await _until(lambda: len(first.due) > 1)
@@ -140,7 +115,7 @@ async def test_a_canary_keeps_its_phase_at_another_replica(make_replica: Callabl
 
 async def test_a_running_run_ends_before_its_shard_is_released(make_replica: Callable[..., Replica]) -> None:
     """A run that ends in time has an outcome, and its canary starts no other one."""
-    runner = Runner("c")
+    runner = RecordingRunner("c", INTERVAL)
     replica = make_replica(runner)
     await replica.owned.gained(SHARD_RESOURCES)
     runner.go_on.clear()
@@ -155,7 +130,7 @@ async def test_a_running_run_ends_before_its_shard_is_released(make_replica: Cal
 
 async def test_a_run_that_hangs_is_cancelled_without_an_outcome(make_replica: Callable[..., Replica]) -> None:
     """After the time limit the shard is released, and the run is no sample."""
-    runner = Runner("c")
+    runner = RecordingRunner("c", INTERVAL)
     replica = make_replica(runner)
     replica.owned.finish_timeout = 0.05
     await replica.owned.gained(SHARD_RESOURCES)
@@ -167,7 +142,7 @@ async def test_a_run_that_hangs_is_cancelled_without_an_outcome(make_replica: Ca
 
 async def test_a_lost_lease_cancels_runs_at_once(make_replica: Callable[..., Replica]) -> None:
     """A run of a shard that another replica may own now has no outcome."""
-    runner = Runner("c")
+    runner = RecordingRunner("c", INTERVAL)
     replica = make_replica(runner)
     await replica.owned.gained(SHARD_RESOURCES)
     runner.go_on.clear()
@@ -180,7 +155,7 @@ async def test_a_lost_lease_cancels_runs_at_once(make_replica: Callable[..., Rep
 
 async def test_no_run_starts_after_the_lease_has_ended(make_replica: Callable[..., Replica]) -> None:
     """A process that continues after it was stopped asks nobody, even before it knows that it lost its shards."""
-    runner = Runner("c")
+    runner = RecordingRunner("c", INTERVAL)
     replica = make_replica(runner)
     replica.is_valid = False
     await replica.owned.gained(SHARD_RESOURCES)
@@ -191,7 +166,7 @@ async def test_no_run_starts_after_the_lease_has_ended(make_replica: Callable[..
 
 async def test_less_time_is_left_when_the_daemon_stops(make_replica: Callable[..., Replica]) -> None:
     """A run that may end while its shard goes to another replica is cancelled when this one has to stop."""
-    runner = Runner("c")
+    runner = RecordingRunner("c", INTERVAL)
     replica = make_replica(runner)
     await replica.owned.gained(SHARD_RESOURCES)
     runner.go_on.clear()
@@ -208,7 +183,7 @@ async def test_a_shard_that_is_lost_while_its_canaries_resume_does_not_run(
     make_replica: Callable[..., Replica],
 ) -> None:
     """The canaries of a shard that is lost before they have read the store never run."""
-    runner = Runner("c")
+    runner = RecordingRunner("c", INTERVAL)
     replica = make_replica(runner)
     replica.runners.go_on.clear()
     gaining = asyncio.create_task(replica.owned.gained(SHARD_RESOURCES))
@@ -222,9 +197,14 @@ async def test_a_shard_that_is_lost_while_its_canaries_resume_does_not_run(
 
 async def test_a_reload_adds_canaries_of_owned_shards_only(make_replica: Callable[..., Replica]) -> None:
     """A new canary runs at the replica that owns its shard; one that was renamed stays at the same."""
-    replica = make_replica(Runner("former"))
+    replica = make_replica(RecordingRunner("former", INTERVAL))
     await replica.owned.gained([shard_of("former"), shard_of("new")])
-    renamed, new, other = Runner("renamed", renamed_from="former"), Runner("new"), Runner("other")
+    renamed = RecordingRunner("renamed", INTERVAL, renamed_from="former")
+    new, other = RecordingRunner("new", INTERVAL), RecordingRunner("other", INTERVAL)
+        RecordingRunner("renamed", INTERVAL, renamed_from="former"),
+        RecordingRunner("new", INTERVAL),
+        RecordingRunner("other", INTERVAL),
+    )
     replica.reload(renamed, new, other)
     await _until(lambda: renamed.due and new.due)
     assert (frozenset({"renamed", "new"}), []) == (replica.owned.names, other.due)
@@ -235,7 +215,7 @@ async def test_the_next_run_of_a_canary_of_another_replica_follows_from_its_sche
     make_replica: Callable[..., Replica],
 ) -> None:
     """The next run is known of every canary of the configuration, and of no other."""
-    replica = make_replica(Runner("mine"), Runner("other"))
+    replica = make_replica(RecordingRunner("mine", INTERVAL), RecordingRunner("other", INTERVAL))
     await replica.owned.gained([shard_of("mine")])
     now = CLOCK.time()
     mine, other = replica.owned.next_run("mine"), replica.owned.next_run("other")
@@ -246,7 +226,7 @@ async def test_the_next_run_of_a_canary_of_another_replica_follows_from_its_sche
 
 async def test_the_limit_of_runs_at_once_is_divided(make_replica: Callable[..., Replica]) -> None:
     """Of a target with 8 canaries and 4 runs at once, 2 canaries may make one run at once."""
-    runners = [Runner(f"c{number}") for number in range(8)]
+    runners = [RecordingRunner(f"c{number}", INTERVAL) for number in range(8)]
     replica = make_replica(*runners, limits={"t": 4})
     for runner in runners:
         runner.go_on.clear()

@@ -17,6 +17,7 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 from streamcanary.model.schedules.cron import Cron
+from support.recording_runner import ok_outcome
 from support.telemetry.in_memory import RecordedTelemetry
 
 CLOCK = SystemClock()
@@ -78,15 +79,7 @@ class Probe:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        return Outcome(
-            run_id=f"{self.canary.name}-{len(self.due)}",
-            canary=self.canary.name,
-            target=self.canary.target,
-            provider="p",
-            kind=OutcomeKind.OK,
-            scheduled=scheduled,
-            started=scheduled,
-        )
+        return ok_outcome(self.canary, scheduled)
 
 
 def make_scheduler(

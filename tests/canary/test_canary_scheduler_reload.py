@@ -4,8 +4,6 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-from msgspec import structs
-
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.run_slots import RunSlots
 from streamcanary.canary.scheduler import Scheduler
@@ -13,37 +11,12 @@ from streamcanary.canary.triggers import phase_offset
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome, OutcomeKind
+from support.recording_runner import RecordingRunner
 
 CLOCK = SystemClock()
 
 
-class Runner:
-    """A runner that records its due times, and ends when ``go_on`` is set."""
-
-    def __init__(self, name: str, interval: float, target: str = "t", **more: object) -> None:
-        self.canary = structs.replace(Canary(name=name, target=target, provider="p", interval=interval), **more)
-        self.due: list[float] = []
-        self.ended = 0
-        self.go_on = asyncio.Event()
-        self.go_on.set()
-
-    async def __call__(self, scheduled: float) -> Outcome:
-        """Run once."""
-        self.due.append(scheduled)
-        await self.go_on.wait()
-        self.ended += 1
-        return Outcome(
-            run_id=f"{self.canary.name}-{scheduled}",
-            canary=self.canary.name,
-            target=self.canary.target,
-            provider="p",
-            kind=OutcomeKind.OK,
-            scheduled=scheduled,
-            started=scheduled,
-        )
-
-
-def start(*runners: Runner, **limits: int | None) -> tuple[Scheduler, list[Outcome]]:
+def start(*runners: RecordingRunner, **limits: int | None) -> tuple[Scheduler, list[Outcome]]:
     """Return a running scheduler and the list of its outcomes."""
     outcomes: list[Outcome] = []
     metrics = CanaryMetrics(CLOCK)
@@ -54,7 +27,7 @@ def start(*runners: Runner, **limits: int | None) -> tuple[Scheduler, list[Outco
     return scheduler, outcomes
 
 
-def reload(scheduler: Scheduler, *runners: Runner, instance: str = "i", **limits: int | None) -> None:
+def reload(scheduler: Scheduler, *runners: RecordingRunner, instance: str = "i", **limits: int | None) -> None:
     """Replace the canaries."""
     scheduler.prepare(runners, instance=instance, max_concurrent_runs=limits)
     scheduler.apply()
@@ -69,12 +42,12 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def test_an_unchanged_schedule_keeps_its_grid_over_many_reloads() -> None:
     """Runs are due on the same grid, each once, although the runner is replaced between any two of them."""
-    runners = [Runner("a", 0.2)]
+    runners = [RecordingRunner("a", 0.2)]
     scheduler, _ = start(runners[0])
     await until(lambda: runners[0].due)
     for _ in range(20):
         await asyncio.sleep(0.05)
-        runners.append(Runner("a", 0.2))
+        runners.append(RecordingRunner("a", 0.2))
         reload(scheduler, runners[-1])
     await scheduler.drain(1)
     due = [at for runner in runners for at in runner.due][1:]
@@ -85,12 +58,12 @@ async def test_an_unchanged_schedule_keeps_its_grid_over_many_reloads() -> None:
 
 async def test_a_reload_does_not_hasten_or_delay_the_next_run() -> None:
     """A canary that runs each hour, and has just run, does not run again because of a reload."""
-    runner = Runner("a", 3600.0)
+    runner = RecordingRunner("a", 3600.0)
     scheduler, _ = start(runner)
     await until(lambda: runner.due)
     next_run = scheduler._scheduler.get_job("a").next_run_time
-    changed = Runner("a", 3600.0, labels={"tier": "prod"})
-    reload(scheduler, changed, Runner("b", 3600.0))
+    changed = RecordingRunner("a", 3600.0, labels={"tier": "prod"})
+    reload(scheduler, changed, RecordingRunner("b", 3600.0))
     assert next_run == scheduler._scheduler.get_job("a").next_run_time
     await until(lambda: scheduler._runners["b"].due)  # type: ignore[attr-defined]
     assert [] == changed.due
@@ -99,12 +72,12 @@ async def test_a_reload_does_not_hasten_or_delay_the_next_run() -> None:
 
 async def test_a_running_run_ends_as_it_began() -> None:
     """The run of a canary that a reload changes or removes is not cancelled, and its outcome is passed on."""
-    changed, removed = Runner("changed", 3600.0), Runner("removed", 3600.0)
+    changed, removed = RecordingRunner("changed", 3600.0), RecordingRunner("removed", 3600.0)
     for runner in (changed, removed):
         runner.go_on.clear()
     scheduler, outcomes = start(changed, removed)
     await until(lambda: changed.due and removed.due)
-    reload(scheduler, Runner("changed", 3600.0, timeout=9.0))
+    reload(scheduler, RecordingRunner("changed", 3600.0, timeout=9.0))
     for runner in (changed, removed):
         runner.go_on.set()
     await until(lambda: len(outcomes) == 2)
@@ -114,7 +87,10 @@ async def test_a_running_run_ends_as_it_began() -> None:
 
 async def test_a_removed_canary_stops_and_an_added_one_starts() -> None:
     """A removed canary has no further run. Added ones run at once, a quarter of a second apart."""
-    removed, added = Runner("removed", 0.1), [Runner(f"added-{number}", 3600.0) for number in range(3)]
+    removed, added = (
+        RecordingRunner("removed", 0.1),
+        [RecordingRunner(f"added-{number}", 3600.0) for number in range(3)],
+    )
     scheduler, _ = start(removed)
     await until(lambda: removed.due)
     reload(scheduler, *added)
@@ -128,9 +104,9 @@ async def test_a_removed_canary_stops_and_an_added_one_starts() -> None:
 
 async def test_another_interval_has_another_schedule() -> None:
     """A canary that is to run more often runs soon, and then at the phase of the new interval."""
-    scheduler, _ = start(before := Runner("a", 3600.0))
+    scheduler, _ = start(before := RecordingRunner("a", 3600.0))
     await until(lambda: before.due)
-    after = Runner("a", 0.1)
+    after = RecordingRunner("a", 0.1)
     reload(scheduler, after)
     await until(lambda: len(after.due) >= 3)
     phase = phase_offset("i", "a", 0.1)
@@ -140,8 +116,8 @@ async def test_another_interval_has_another_schedule() -> None:
 
 async def test_another_instance_has_other_phases() -> None:
     """The phase is a hash of instance and name, so that replicas are spread."""
-    scheduler, _ = start(Runner("a", 0.1))
-    after = Runner("a", 0.1)
+    scheduler, _ = start(RecordingRunner("a", 0.1))
+    after = RecordingRunner("a", 0.1)
     reload(scheduler, after, instance="other")
     await until(lambda: len(after.due) >= 3)
     phase = phase_offset("other", "a", 0.1)
@@ -151,7 +127,7 @@ async def test_another_instance_has_other_phases() -> None:
 
 async def test_a_canary_that_comes_back_while_its_run_goes_on_does_not_overlap() -> None:
     """Removed and added again within one run, a canary runs next when that run has ended."""
-    first, again = Runner("a", 0.1), Runner("a", 0.1)
+    first, again = RecordingRunner("a", 0.1), RecordingRunner("a", 0.1)
     first.go_on.clear()
     scheduler, outcomes = start(first)
     await until(lambda: first.due)
@@ -166,7 +142,11 @@ async def test_a_canary_that_comes_back_while_its_run_goes_on_does_not_overlap()
 
 async def test_a_removed_canary_that_waits_for_its_turn_does_not_run() -> None:
     """At a target that is at its limit, a waiting run of a removed canary gives its turn to the next."""
-    busy, removed, waiting = Runner("busy", 3600.0), Runner("removed", 3600.0), Runner("waiting", 3600.0)
+    busy, removed, waiting = (
+        RecordingRunner("busy", 3600.0),
+        RecordingRunner("removed", 3600.0),
+        RecordingRunner("waiting", 3600.0),
+    )
     busy.go_on.clear()
     scheduler, _ = start(busy, removed, waiting, t=1)
     await until(lambda: len(scheduler._slots["t"]._waiting) == 2)
@@ -194,11 +174,11 @@ async def test_a_higher_limit_lets_waiting_runs_start() -> None:
 
 async def test_a_drain_after_a_reload_cancels_the_run_of_a_removed_canary() -> None:
     """The shutdown does not depend on what was configured when the run began."""
-    removed = Runner("removed", 3600.0)
+    removed = RecordingRunner("removed", 3600.0)
     removed.go_on.clear()
     scheduler, outcomes = start(removed)
     await until(lambda: removed.due)
-    reload(scheduler, Runner("other", 3600.0))
+    reload(scheduler, RecordingRunner("other", 3600.0))
     await scheduler.drain(0.05)
     assert 0 == removed.ended
     assert [] == [outcome for outcome in outcomes if outcome.canary == "removed"]
@@ -221,13 +201,16 @@ async def test_a_reload_schedules_one_canary_in_a_turn_of_the_event_loop() -> No
     scheduler = Scheduler([], instance="i", clock=CLOCK, metrics=metrics, on_outcome=outcomes.append)
     scheduler.start()
     names = [f"c{number}" for number in range(200)]
-    reload(scheduler, *(Runner(name, 3600.0) for name in names))
+    reload(scheduler, *(RecordingRunner(name, 3600.0) for name in names))
     counts = [metrics.started]
     for _ in range(50):
         await asyncio.sleep(0)
         counts.append(metrics.started)
     assert 1 == max(after - before for before, after in itertools.pairwise(counts))
-    kept = Runner("c0", 3600.0), *(Runner(name, 3600.0, labels={"tier": "a"}) for name in names[10:150])
+    kept = (
+        RecordingRunner("c0", 3600.0),
+        *(RecordingRunner(name, 3600.0, labels={"tier": "a"}) for name in names[10:150]),
+    )
     reload(scheduler, *kept)
     await until(lambda: metrics.started == counts[-1] + 140)
     for _ in range(50):
