@@ -108,9 +108,11 @@ class Worker:
             raise StoreFailing(f"the queue is full: {self._max_queued} calls wait for {self._medium}")
         job = Job(fn)
         self._queue.put(job)
+        result = asyncio.wrap_future(job.future)
+        result.add_done_callback(_retrieve)
         try:
             async with asyncio.timeout(self._timeout):
-                return await asyncio.shield(asyncio.wrap_future(job.future))
+                return await asyncio.shield(result)
         except TimeoutError:
             job.future.cancel()
             self.is_stuck = True
@@ -157,6 +159,12 @@ class Worker:
             except queue.Empty:
                 return jobs, True
         return jobs, False
+
+
+def _retrieve(result: "asyncio.Future[Any]") -> None:
+    """Mark the exception of a job as retrieved: when its caller has given up, asyncio would log it with a traceback."""
+    if not result.cancelled():
+        result.exception()
 
 
 def _handle_jobs(handler: JobHandler, jobs: Sequence[Job[Any]]) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import threading
 
 import pytest
 
@@ -82,6 +84,29 @@ async def test_an_exception_with_a_special_meaning_ends_neither_thread_nor_loop(
             await call(leaves)
     assert await behind_a_gate(store, put("a"), leaves) != [None, None]
     assert await notifications(store) == ["a", "gate"]
+
+
+async def test_an_error_after_the_caller_has_given_up_is_not_logged_with_a_traceback(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is nobody to raise it to; whoever gave up has reported that."""
+    begun, opened = threading.Event(), threading.Event()
+
+    def fail(connection: Connection) -> None:
+        begun.set()
+        assert opened.wait(10)
+        raise ValueError("too late")
+
+    writing = asyncio.create_task(store.write(fail))
+    await asyncio.to_thread(begun.wait, 10)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    opened.set()
+    await store.write(put("later"))
+    del writing
+    gc.collect()
+
+    assert [] == [record.getMessage() for record in caplog.records if record.name == "asyncio"]
 
 
 async def test_cancelling_a_caller_does_not_cancel_its_write(store: Store) -> None:

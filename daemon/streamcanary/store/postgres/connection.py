@@ -84,15 +84,11 @@ class PostgresConnection:
 
 
 class TextDumper(StrDumper):
-    """Sends text. NUL and lone surrogates, which PostgreSQL cannot store, are replaced: no write fails for ever."""
+    """Sends text; NUL, which PostgreSQL cannot store, is replaced so that it does not make a write fail for ever."""
 
     def dump(self, obj: str) -> Any:
         """Return the encoded text."""
-        text = obj.replace("\0", "\ufffd") if "\0" in obj else obj
-        try:
-            return super().dump(text)
-        except UnicodeEncodeError:
-            return super().dump(text.encode("utf-8", "replace").decode())
+        return super().dump(obj.replace("\0", "\ufffd") if "\0" in obj else obj)
 
 
 @lru_cache(maxsize=512)
