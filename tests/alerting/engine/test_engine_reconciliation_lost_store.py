@@ -86,6 +86,17 @@ def test_forgotten_trigger_is_resolved_once_when_its_rule_would_have_resolved_it
     assert [] == harness.deliver_all()
 
 
+def test_what_an_answer_does_not_show_keeps_no_group_open() -> None:
+    """A canary over plain HTTP has no certificate: the rules about it do not hold back the resolve of its group."""
+    rules = {"Errors": THREE_FAILURES_RULE, "CertificateExpiring": {"enabled": True}}
+    harness = start_with_lost_store(reconciling_harness(rules=rules, group_by=["canary"]))
+    harness.observe(bad, bad, bad)
+    assert "trigger" == getattr(harness.deliver(), "action", None)
+    harness.observe(good, good, good, good, good)
+    tick(harness)
+    assert "resolve" == getattr(harness.deliver(), "action", None)
+
+
 @pytest.mark.parametrize("run", [bad, neutral, skipped, lambda number: a_run(number, OutcomeKind.INTERNAL_ERROR)])
 def test_only_a_good_sample_reconciles(run: Any) -> None:
     """Runs that are not good samples do not reconcile an alert."""

@@ -17,7 +17,13 @@ from streamcanary.alerting.engine.evaluation.reachability import (
     update_reachability,
     with_previous_model,
 )
-from streamcanary.alerting.engine.evaluation.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, adverse_value, sample_of
+from streamcanary.alerting.engine.evaluation.samples import (
+    ANSWERED,
+    OUTCOMES_WITHOUT_SAMPLE,
+    Sample,
+    adverse_value,
+    sample_of,
+)
 from streamcanary.alerting.engine.incidents import Incidents
 from streamcanary.alerting.engine.state import BindingState, Draft
 from streamcanary.model.alerts.incident import MAX_REPLICAS, Incident
@@ -72,16 +78,19 @@ class RunEvaluator:
 
     @staticmethod
     def _resolves_unknown(draft: Draft, binding: Binding, outcome: Outcome) -> bool:
-        """Return whether ``outcome`` is evidence that an alert about a change is over, though nothing is learned.
+        """Return whether ``outcome`` is evidence that an alert is over of which the rule itself cannot say so.
 
-        What is usual is not known after a data loss, or when another request is sent. The alert would then stay open
-        for a day, until it is learned again; an answer is no reason to keep it.
+        For an alert about a change, what is usual is not known after a data loss, or when another request is sent. The
+        alert would then stay open for a day, until it is learned again; an answer is no reason to keep it. Nor is it a
+        reason to assume any longer that an alert fired before a data loss, if it has no value that could have been
+        beyond the limit: a connection without TLS has no certificate.
         """
-        if binding.rule.detector.type != "shift" or binding.baseline is not None:
-            return False
         incident = draft.incidents.get(binding.key)
-        fires = (incident is not None and incident.is_firing) or draft.is_assumed_firing(binding.key)
-        return fires and adverse_value(binding.rule.measure, outcome) is not None
+        is_firing, is_assumed = incident is not None and incident.is_firing, draft.is_assumed_firing(binding.key)
+        if binding.rule.detector.type == "shift":
+            fires = (is_firing or is_assumed) and binding.baseline is None
+            return fires and adverse_value(binding.rule.measure, outcome) is not None
+        return is_assumed and not is_firing and outcome.kind in ANSWERED
 
     def on_diagnosis(self, draft: Draft, name: str, diagnosis: str) -> None:
         """Store the diagnosis of a preflight for later incidents, and in open incidents that have none."""

@@ -30,7 +30,8 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 
 OUTCOMES_WITHOUT_SAMPLE = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
 """Outcomes of runs that did not reach the target: they are no sample of any rule."""
-_ANSWERED = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
+ANSWERED = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
+"""Outcomes of runs that the primary has answered as expected."""
 
 
 class Sample(Enum):
@@ -59,14 +60,14 @@ def sample_of(rule: Rule, outcome: Outcome, limit: float | None = None) -> Sampl
         return Sample.NEUTRAL if _adverse_value_without_lag(rule.measure, outcome, value) <= limit else Sample.BAD
     match rule.measure:
         case Measure.ERRORS:
-            if outcome.kind in _ANSWERED:
+            if outcome.kind in ANSWERED:
                 return Sample.GOOD
             return _sample_by_blame(outcome.fault, rule.blame)
         case Measure.FIRST_ATTEMPTS:
             fault = first_attempt_fault(outcome)
             return Sample.GOOD if fault is None else _sample_by_blame(fault, rule.blame)
         case Measure.SLOW:
-            if outcome.kind not in _ANSWERED:
+            if outcome.kind not in ANSWERED:
                 return Sample.NEUTRAL
             return Sample.BAD if outcome.kind is OutcomeKind.SLOW else Sample.GOOD
         case Measure.MODEL_CHANGES:
@@ -97,7 +98,7 @@ def measured_value(measure: Measure, outcome: Outcome) -> float | None:
         return lowest[2] if lowest is not None else None
     if measure is Measure.CERTIFICATE_EXPIRY:
         return certificate_remaining(outcome)
-    if outcome.kind not in _ANSWERED:
+    if outcome.kind not in ANSWERED:
         return None
     match measure:
         case Measure.TOKENS_PER_SECOND:
