@@ -201,10 +201,6 @@ async def test_a_reload_adds_canaries_of_owned_shards_only(make_replica: Callabl
     await replica.owned.gained([shard_of("former"), shard_of("new")])
     renamed = RecordingRunner("renamed", INTERVAL, renamed_from="former")
     new, other = RecordingRunner("new", INTERVAL), RecordingRunner("other", INTERVAL)
-        RecordingRunner("renamed", INTERVAL, renamed_from="former"),
-        RecordingRunner("new", INTERVAL),
-        RecordingRunner("other", INTERVAL),
-    )
     replica.reload(renamed, new, other)
     await _until(lambda: renamed.due and new.due)
     assert (frozenset({"renamed", "new"}), []) == (replica.owned.names, other.due)
