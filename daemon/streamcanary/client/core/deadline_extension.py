@@ -36,9 +36,10 @@ class DeadlineExtension:
     provider.
     """
 
-    __slots__ = ("_checked_at", "_deadline", "_explanation", "_lag", "_until", "_used")
+    __slots__ = ("_checked_at", "_deadline", "_explanation", "_lag", "_until", "_used", "is_used")
 
     def __init__(self) -> None:
+        self.is_used = False  # a deadline was extended
         self._deadline: float | None = None  # the one that was extended
         self._checked_at = 0.0
         self._until = 0.0
@@ -58,7 +59,7 @@ class DeadlineExtension:
             lag = lag_since(deadline - timeout)
             if not explains_excess(lag, timeout):
                 return False
-            self._deadline, self._used, self._lag = deadline, 0.0, 0.0
+            self._deadline, self._used, self._lag, self.is_used = deadline, 0.0, 0.0, True
         seconds = min(lag, timeout - self._used)
         self._used += seconds
         self._lag += lag

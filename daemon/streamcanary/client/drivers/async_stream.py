@@ -64,11 +64,12 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
 
     async def __anext__(self) -> Event:
         call = self._call or self._start()
-        if not call.events:
+        events = call.events
+        if not events:
             if not self._begin_read(call):
                 raise StopAsyncIteration
             try:
-                while not call.events:  # the end of a call always adds one
+                while not events:  # the end of a call always adds one
                     await (self._read(call) if call.state is READING else self._open(call))
             except BaseException:  # cancelled, or a programming error: close the connection and re-raise
                 call.cancel()
@@ -76,7 +77,10 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
                 raise
             finally:
                 self._read_lock.release()
-        return self._pop_event(call)
+        event = events.popleft()
+        if not events:
+            self._caller_since = self._now()  # until the next read
+        return event
 
     def __del__(self) -> None:
         # An abandoned stream still ends its spans; garbage collection of the response closes its connection.
@@ -155,7 +159,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
 
     async def _read(self, call: Call) -> None:
         """Pass what arrives next to the call, unless other tasks have to run first."""
-        if (pause := self._loop_share.pause()) is not None:
+        if self._loop_share.is_exceeded and (pause := self._loop_share.pause()) is not None:
             await self._yield(call, pause)
         elif self._unread:
             self._feed(call, self._unread)
@@ -190,13 +194,13 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             self._loop_lag.release(self)
         try:
             if drain and response is not None and not response.is_closed and is_reusable(response):
-                await self._drain()
+                await self._drain(response)
         finally:
             self._timer.close()
             if response is not None and not response.is_closed:
                 await asyncio.shield(response.aclose())
 
-    async def _drain(self) -> None:
+    async def _drain(self, response: httpx2.Response) -> None:
         timer = self._timer
         try:
             timer.arm(asyncio.get_running_loop().time() + _DRAIN_TIMEOUT)
@@ -205,7 +209,8 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
                 async for data in self._body:
                     size, count = size + len(data), count + 1
                     if size > MAX_DRAIN_BYTES or count >= MAX_DRAIN_PIECES:
-                        break
+                        return
+                await response.aclose()  # gives the connection back
             finally:
                 timer.disarm()
         except asyncio.CancelledError:

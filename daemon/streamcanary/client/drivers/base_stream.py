@@ -12,7 +12,6 @@ from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes, SdkClient
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.result import StreamResult
-from streamcanary.events import Event
 
 MAX_DRAIN_BYTES = 64 << 10
 """Bytes that are read after a complete answer, so that its connection can be reused; after more, it is closed."""
@@ -72,12 +71,6 @@ class BaseStream(Generic[SdkClient]):
             call.exclude_pause(self._now() - self._caller_since)
             self._caller_since = None
         return True
-
-    def _pop_event(self, call: Call) -> Event:
-        event = call.events.popleft()
-        if not call.events:
-            self._caller_since = self._now()
-        return event
 
     def _headers_received(self, call: Call, capture: RequestCapture, response: httpx2.Response) -> None:
         """Report to the call that the headers have arrived."""

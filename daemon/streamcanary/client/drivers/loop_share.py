@@ -77,12 +77,14 @@ class LoopShare:
     The work counts as at least :data:`READ_COST` a read, so that the number of reads is bounded on a machine of any
     speed: ``(BURST + max_share * t) / READ_COST`` in ``t`` seconds. Beyond their bursts, all streams with the same
     ``flood`` have at most :data:`MAX_FLOOD_SHARES` times the share of one.
+
+    ``is_exceeded``: a slice of work is used up, or a pause of the longest length was not enough, so :meth:`pause` says
+    how long to yield.
     """
 
     __slots__ = (
         "__weakref__",
         "_flood",
-        "_is_over",
         "_max_share",
         "_now",
         "_seconds",
@@ -90,6 +92,7 @@ class LoopShare:
         "_slice_started",
         "_started",
         "_work",
+        "is_exceeded",
         "reads",
     )
 
@@ -102,16 +105,19 @@ class LoopShare:
         self.reads = 0
         self._slice = 0.0
         self._seconds = 0.0  # that the work has taken before it exceeded the burst
-        self._is_over = False  # a pause of the longest length is not enough
+        self.is_exceeded = False
 
     def add_read(self, seconds: float) -> None:
         """Count one read whose data took ``seconds`` to parse."""
-        if self._slice == 0.0:
+        work = self._slice
+        if work == 0.0:
             self._slice_started = self._now() - seconds
         self.reads += 1
         cost = READ_COST + seconds
         self._work += cost
-        self._slice += cost
+        self._slice = work = work + cost
+        if work >= MAX_SLICE:
+            self.is_exceeded = True
 
     def lag_of_process(self, lag: float, start: float, chunks: int) -> float:
         """Return how much of the ``lag`` after ``start`` the endpoint has not caused itself, in seconds.
@@ -125,16 +131,17 @@ class LoopShare:
 
     def pause(self) -> float | None:
         """Return the seconds to yield to other tasks, 0 for one turn of the loop; ``None`` to read on."""
-        if self._slice < MAX_SLICE and not self._is_over:
+        if not self.is_exceeded:
             return None
         now = self._now()
         if self._slice > 0.0:
             self._end_slice(now)
         if self._max_share >= 1.0:
+            self.is_exceeded = False
             return 0.0
         share = self._max_share * min(1.0, MAX_FLOOD_SHARES / max(1, len(self._flood.streams)))
         seconds = (self._work - BURST - share * (now - self._started)) / share
-        self._is_over = seconds > _MAX_PAUSE
+        self.is_exceeded = seconds > _MAX_PAUSE
         return min(max(0.0, seconds), _MAX_PAUSE)
 
     def _end_slice(self, now: float) -> None:

@@ -160,7 +160,7 @@ class RequestCapture:
         """Return the decoded body of ``response``, in pieces of bounded size."""
         if response.is_stream_consumed:
             return response.aiter_bytes()
-        return response.aiter_raw() if self._decoder is None else _adecode(response.aiter_raw(), self._decoder)
+        return _araw_body(response) if self._decoder is None else _adecode(response.aiter_raw(), self._decoder)
 
     def __enter__(self) -> Self:
         self._token = _current_capture.set(self)
@@ -268,6 +268,18 @@ def _read_error(response: httpx2.Response, body: ErrorBody, deadline: float) -> 
     finally:
         timer.close()
         response.close()
+
+
+def _araw_body(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """Return the body of ``response`` as it arrives; the caller closes the response also after the last piece.
+
+    This is what ``aiter_raw()`` reads, without the counting and cutting that it does for each piece: nobody else reads
+    this response, and pieces of any size are fine.
+    """
+    is_usual = type(response).aiter_raw is httpx2.Response.aiter_raw and isinstance(
+        response.stream, httpx2.AsyncByteStream
+    )
+    return aiter(response.stream) if is_usual else response.aiter_raw()  # type: ignore[arg-type] # async, as checked
 
 
 def _decode(pieces: Iterator[bytes], decoder: ContentDecoder) -> Iterator[bytes]:

@@ -69,11 +69,12 @@ class Stream(BaseStream[OpenAI]):
 
     def __next__(self) -> Event:
         call = self._call or self._start()
-        if not call.events:
+        events = call.events
+        if not events:
             if not self._begin_read(call):
                 raise StopIteration
             try:
-                while not call.events:  # the end of a call always adds one
+                while not events:  # the end of a call always adds one
                     self._read(call) if call.state is READING else self._open(call)
             except BaseException:  # interrupted, or a programming error: close the connection and re-raise
                 call.cancel()
@@ -81,7 +82,10 @@ class Stream(BaseStream[OpenAI]):
                 raise
             finally:
                 self._read_lock.release()
-        return self._pop_event(call)
+        event = events.popleft()
+        if not events:
+            self._caller_since = self._now()  # until the next read
+        return event
 
     def __del__(self) -> None:
         # An abandoned stream still ends its spans and closes its connection.
