@@ -279,12 +279,36 @@ async def test_a_file_without_the_last_changes_of_its_daemon_is_refused(
         copy(file, schema)
 
 
-async def test_a_schema_with_runs_to_evaluate_is_refused(file: SqliteDatabase, schema: PostgresDatabase) -> None:
+@pytest.mark.parametrize(("kind", "count"), [("run", 4), ("silence_created", 1), ("of a later version", 1)])
+async def test_a_schema_with_inputs_to_evaluate_is_refused(
+    file: SqliteDatabase, schema: PostgresDatabase, kind: str, count: int
+) -> None:
     """They would be evaluated nowhere."""
     await schema.open().close()
-    execute(schema.url, "INSERT INTO pending_inputs (kind, value) VALUES ('run', '')")
-    with pytest.raises(StoreUnwritable, match="has 1 runs or changes that its rules have not evaluated: start its d"):
+    execute(schema.url, *[f"INSERT INTO pending_inputs (kind, value) VALUES ('{kind}', '')"] * count)  # noqa: S608 - fixed texts
+    message = f"has {count} runs or changes that its rules have not evaluated: start its d"
+    with pytest.raises(StoreUnwritable, match=message):
         copy(schema, file)
+
+
+async def test_runs_that_ended_while_the_replicas_stopped_are_copied_with_a_warning(
+    file: SqliteDatabase, schema: PostgresDatabase
+) -> None:
+    """Otherwise no store of replicas could be copied: each stop may leave some."""
+    store = schema.open()
+    await store.commit([], [make_outcome(number) for number in range(3)])
+    await store.close()
+    execute(
+        schema.url,
+        "INSERT INTO pending_inputs (run_id, kind, value) SELECT run_id, 'run', outcome FROM runs",
+        "INSERT INTO pending_inputs (kind, value) VALUES ('diagnosis', '')",
+    )
+    warnings: list[str] = []
+    copy_store(schema.config(), file.config(), FrozenClock(), warnings.append)
+
+    (warning,) = warnings
+    assert warning.startswith("the last 3 runs, which ended while the replicas stopped, are in the history")
+    assert 3 == len(tables_of(file.config())["runs"])
 
 
 async def test_the_spend_of_replicas_is_added(file: SqliteDatabase, schema: PostgresDatabase) -> None:

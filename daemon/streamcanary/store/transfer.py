@@ -4,7 +4,7 @@ The target is written in one transaction, so that a copy that is interrupted lea
 again. Rows are read and written in batches.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing
 from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
@@ -51,6 +51,11 @@ class CopiedTable(NamedTuple):
 
 class Source(Protocol):
     """The store that is read, in one snapshot."""
+
+    @property
+    def unevaluated_runs(self) -> int:
+        """How many recorded runs the rules have not evaluated, and will not in the copy."""
+        ...
 
     def rows(self, table: Table) -> Rows:
         """Yield the rows of a table."""
@@ -100,10 +105,12 @@ COPIED_TABLES: Final = (
 )
 
 
-def copy_store(source: StoreConfig, target: StoreConfig, clock: Clock) -> list[CopiedTable]:
+def copy_store(
+    source: StoreConfig, target: StoreConfig, clock: Clock, warn: Callable[[str], None] = lambda text: None
+) -> list[CopiedTable]:
     """Copy the store ``source`` to ``target``, which must be empty, and verify the number of rows.
 
-    No daemon may use either of them. Rows that are damaged are left out.
+    No daemon may use either of them. Rows that are damaged are left out. ``warn`` is called with what the rules miss.
 
     Raises:
         StoreError: if that is not possible; the target is then as it was.
@@ -117,6 +124,11 @@ def copy_store(source: StoreConfig, target: StoreConfig, clock: Clock) -> list[C
             )
         copied = [_copy_table(reader, writer.connection, table) for table in COPIED_TABLES]
         reader.check_unused()
+        if reader.unevaluated_runs:
+            warn(
+                f"the last {reader.unevaluated_runs} runs, which ended while the replicas stopped, are in the history, "
+                "and are not evaluated by the rules"
+            )
         writer.finish()
     return copied
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class _File:
     """An open file within a transaction."""
 
+    unevaluated_runs = 0  # a daemon evaluates a run before it records it
+
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self._path = path
         self._connection = connection

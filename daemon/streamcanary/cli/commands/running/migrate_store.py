@@ -17,7 +17,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Copy the store; return 0, 1 if damaged rows were left out, or 2 if nothing was copied."""
     try:
         source, target = _stores(arguments)
-        copied = copy_store(source, target, SystemClock())
+        copied = copy_store(source, target, SystemClock(), _warn)
     except (UsageError, StoreError, SecretUnreadable) as error:
         if str(error):
             print(f"streamcanary: {error}", file=sys.stderr)
@@ -27,6 +27,10 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"streamcanary: left out {damaged} damaged rows, which no daemon can read", file=sys.stderr)
         return 1
     return 0
+
+
+def _warn(text: str) -> None:
+    print(f"streamcanary: {text}", file=sys.stderr)
 
 
 def _stores(arguments: argparse.Namespace) -> tuple[StoreConfig, StoreConfig]:
