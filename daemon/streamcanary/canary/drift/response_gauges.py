@@ -7,18 +7,46 @@ exports the last value of a gauge that is set, for ever. https://opentelemetry.i
 import threading
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from msgspec import Struct
 from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.metrics import CallbackOptions
 
 from streamcanary.canary.drift.model_tracker import AnsweringModel
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.metric_labels import metric_labels
 from streamcanary.model.outcome import Outcome, Retirement
-from streamcanary.model.rate_limit import RateLimits
+from streamcanary.model.rate_limit import QuotaType, RateLimits
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Observation
+
+
+class _Value(Struct, frozen=True, gc=False, eq=False):
+    """The observation of a value with the ``labels`` of its canary, and the type of a quota, or the model, as others.
+
+    There may be some hundred thousand, so they are no instances of ``Observation``, which takes six times the memory:
+    the attributes are built when they are read.
+    """
+
+    value: float
+    labels: dict[str, str]
+    of: QuotaType | AnsweringModel | None = None
+    context: None = None
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The attributes as a new dictionary."""
+        if isinstance(self.of, AnsweringModel):
+            return {
+                **self.labels,
+                names.RESPONSE_MODEL_LABEL: self.of.model,
+                names.FINGERPRINT_LABEL: self.of.system_fingerprint,
+                names.TIER_LABEL: self.of.service_tier,
+            }
+        return {**self.labels, names.TYPE: self.of} if self.of is not None else {**self.labels}
 
 
 class _Reported(Struct, frozen=True):
@@ -28,9 +56,9 @@ class _Reported(Struct, frozen=True):
     rate_limits: RateLimits | None = None
     retirement: Retirement | None = None
     model: AnsweringModel | None = None
-    observed: dict["Observations", tuple[Observation, ...]] = {}
+    observed: dict["Observations", tuple[_Value, ...]] = {}
 
-    def observe(self, observations: "Observations") -> tuple[Observation, ...]:
+    def observe(self, observations: "Observations") -> tuple[_Value, ...]:
         """Return the observations, the same objects at each call: ``/metrics`` skips those that it knows."""
         found = self.observed.get(observations)
         if found is None:
@@ -83,12 +111,12 @@ class ResponseGauges:
         """Forget what was reported to canaries that are not among these names."""
         self._reported = {name: reported for name, reported in self._reported.items() if name in canaries}
 
-    def observe(self, observations: "Observations") -> list[Observation]:
+    def observe(self, observations: "Observations") -> list[_Value]:
         """Return the observations of all canaries."""
         return [found for reported in list(self._reported.values()) for found in reported.observe(observations)]
 
 
-Observations = Callable[[_Reported], Iterator[Observation]]
+Observations = Callable[[_Reported], Iterator[_Value]]
 
 # A meter has one instrument of a name, and keeps the callbacks of its first creation for the time of the process. So
 # the callbacks observe all objects that exist, and refer to none: those of a former configuration are collected.
@@ -96,66 +124,59 @@ _live: weakref.WeakSet[ResponseGauges] = weakref.WeakSet()
 _live_lock = threading.Lock()
 
 
-def _callback(observations: Observations) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    def callback(_: CallbackOptions) -> Iterable[Observation]:
+def _callback(observations: Observations) -> Callable[[CallbackOptions], Iterable["Observation"]]:
+    def callback(_: CallbackOptions) -> Iterable["Observation"]:
         """Return the observations; called in the thread that exports metrics."""
         with _live_lock:
             gauges = list(_live)
-        return [found for each in gauges for found in each.observe(observations)]
+        values = [found for each in gauges for found in each.observe(observations)]
+        return cast("list[Observation]", values)  # the SDK reads their attributes, and nothing else
 
     return callback
 
 
-def _observe_remaining(reported: _Reported) -> Iterator[Observation]:
+def _observe_remaining(reported: _Reported) -> Iterator[_Value]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if quota.remaining is not None:
-            yield Observation(quota.remaining, {**reported.labels, names.TYPE: kind})
+            yield _Value(quota.remaining, reported.labels, kind)
 
 
-def _observe_limit(reported: _Reported) -> Iterator[Observation]:
+def _observe_limit(reported: _Reported) -> Iterator[_Value]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if quota.limit is not None:
-            yield Observation(quota.limit, {**reported.labels, names.TYPE: kind})
+            yield _Value(quota.limit, reported.labels, kind)
 
 
-def _observe_reset(reported: _Reported) -> Iterator[Observation]:
+def _observe_reset(reported: _Reported) -> Iterator[_Value]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if quota.reset_after is not None:
-            yield Observation(quota.reset_after, {**reported.labels, names.TYPE: kind})
+            yield _Value(quota.reset_after, reported.labels, kind)
 
 
-def _observe_headroom(reported: _Reported) -> Iterator[Observation]:
+def _observe_headroom(reported: _Reported) -> Iterator[_Value]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if (headroom := quota.headroom) is not None:
-            yield Observation(headroom, {**reported.labels, names.TYPE: kind})
+            yield _Value(headroom, reported.labels, kind)
 
 
-def _observe_deprecated(reported: _Reported) -> Iterator[Observation]:
+def _observe_deprecated(reported: _Reported) -> Iterator[_Value]:
     if reported.retirement is not None and reported.retirement.is_deprecated:
-        yield Observation(1, reported.labels)
+        yield _Value(1, reported.labels)
 
 
-def _observe_deprecation(reported: _Reported) -> Iterator[Observation]:
+def _observe_deprecation(reported: _Reported) -> Iterator[_Value]:
     if reported.retirement is not None and reported.retirement.deprecation is not None:
-        yield Observation(reported.retirement.deprecation, reported.labels)
+        yield _Value(reported.retirement.deprecation, reported.labels)
 
 
-def _observe_sunset(reported: _Reported) -> Iterator[Observation]:
+def _observe_sunset(reported: _Reported) -> Iterator[_Value]:
     if reported.retirement is not None and reported.retirement.sunset is not None:
-        yield Observation(reported.retirement.sunset, reported.labels)
+        yield _Value(reported.retirement.sunset, reported.labels)
 
 
-def _observe_model(reported: _Reported) -> Iterator[Observation]:
-    if (model := reported.model) is not None:
-        yield Observation(
-            1,
-            {
-                **reported.labels,
-                names.RESPONSE_MODEL_LABEL: model.model,
-                names.FINGERPRINT_LABEL: model.system_fingerprint,
-                names.TIER_LABEL: model.service_tier,
-            },
-        )
+def _observe_model(reported: _Reported) -> Iterator[_Value]:
+    if reported.model is not None:
+        yield _Value(1, reported.labels, reported.model)
 
 
 _DEPENDENCIES: Final[dict[Observations, Callable[[_Reported], object]]] = {

@@ -8,7 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.context import get_current
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -20,8 +20,12 @@ from streamcanary.telemetry.prometheus.series import NumberSeries, SeriesStore
 _logger = logging.getLogger(__name__)
 _OPTIONS = CallbackOptions()
 
-_Known = dict[int, tuple[Observation, NumberSeries]]
-"""Observations by their ``id()``, which is unique as long as they are kept, with their series."""
+
+class _Known(NamedTuple):
+    """The last observations of an instrument, and the series of each: two lists, which take less than a table."""
+
+    observations: list[Observation]
+    series: list[NumberSeries]
 
 
 class Observer:
@@ -48,21 +52,19 @@ class Observer:
                 self._observe_instrument(instrument, storage)
 
     def _observe_instrument(self, instrument: Any, storage: Any) -> None:
-        before = self._known.get(instrument, {})
-        known: _Known = {}
+        before = self._known.get(instrument) or _Known([], [])
+        # An id is unique as long as its observation is kept.
+        series_by_id = dict(zip(map(id, before.observations), before.series, strict=True))
+        known = _Known([], [])
         for observation in _observations_of(instrument):
-            key = id(observation)
-            found = before.get(key)
-            if found is None:
-                series = self._series_of(instrument, observation, storage)
-                if series is None:
-                    continue
-                found = observation, series
-            known[key] = found
-        if known == before:
-            return
+            series = series_by_id.get(id(observation)) or self._series_of(instrument, observation, storage)
+            if series is not None:
+                known.observations.append(observation)
+                known.series.append(series)
         self._known[instrument] = known
-        present, present_before = ({series for _, series in each.values()} for each in (known, before))
+        if known.series == before.series:
+            return
+        present, present_before = set(known.series), set(before.series)
         for series in present_before - present:
             series.set_present(False)
         for series in present - present_before:

@@ -260,9 +260,12 @@ class SumSeries(NumberSeries):
 
 
 class GaugeSeries(NumberSeries):
-    """A gauge. Gauges have no exemplars: OpenMetrics knows none for them."""
+    """A gauge. Gauges have no exemplars, OpenMetrics knows none for them, and no start."""
 
     __slots__ = ()
+
+    def __init__(self, family: Family, labels: Labels, start: int) -> None:
+        super().__init__(family, labels, 0)
 
     def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
         """Replace the value."""

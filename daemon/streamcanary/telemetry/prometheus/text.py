@@ -9,6 +9,7 @@ https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.
 
 import json
 import math
+from array import array
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import accumulate, compress
@@ -42,19 +43,15 @@ class FamilyText:
         self._header = _header(family, self.name, text_format).encode("utf-8", "replace")
         self._template: _HistogramTemplate | None = None
         self._versions: list[int] = []
-        self._known_labels: set[int] = set()  # hashes: the labels themselves are in the text
+        self._known_labels = array("q")  # hashes: the labels themselves are in the text
         self._is_duplicate = bytearray()  # Prometheus takes one series of those with the same labels
         self._texts: list[bytes] = []
 
     def render(self) -> list[bytes]:
         """Return the current text in UTF-8, in pieces; none if the family has no value."""
         series = self._family.series[:]
-        for each in series[len(self._versions) :]:
-            labels = hash(format_labels({**self._constant, **each.attributes}))
-            self._is_duplicate.append(labels in self._known_labels)
-            self._known_labels.add(labels)
-            self._versions.append(0)  # a series without a value has version 0
-            self._texts.append(b"")
+        if len(series) > len(self._versions):
+            self._add(series[len(self._versions) :])
         versions = [each.version for each in series]  # before the values: a change meanwhile is seen by the next scrape
         if versions != self._versions:
             for index in compress(range(len(versions)), map(ne, versions, self._versions)):
@@ -62,6 +59,16 @@ class FamilyText:
                     self._texts[index] = self._render_series(series[index])
             self._versions = versions
         return [self._header, *self._texts] if any(self._texts) else []
+
+    def _add(self, new: Iterable[Series]) -> None:
+        known = set(self._known_labels)
+        for each in new:
+            labels = hash(format_labels({**self._constant, **each.attributes}))
+            self._is_duplicate.append(labels in known)
+            known.add(labels)
+            self._known_labels.append(labels)
+            self._versions.append(0)  # a series without a value has version 0
+            self._texts.append(b"")
 
     def _render_series(self, series: Series) -> bytes:
         if series.is_hidden or not series.is_present:
