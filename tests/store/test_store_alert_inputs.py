@@ -115,6 +115,14 @@ async def test_revision_stays_for_what_changes_with_each_run(database: InMemory 
     assert AlertProgress(0) == await one.inputs.progress()
 
 
+async def test_single_detectors_can_be_read(database: InMemory | InPostgres) -> None:
+    """Those of a few alerts are read often, all of them seldom; one that is not there is left out."""
+    one = await connect(database)
+    rows = [RowChange("detectors", name, name.encode()) for name in "abc"]
+    await one.inputs.commit(await one.own_alerts(), rows, [])
+    assert {"a": b"a", "c": b"c"} == await one.inputs.load_detectors(["a", "c", "x"])
+
+
 async def test_commit_of_a_session_that_was_fenced_changes_nothing(database: InMemory | InPostgres) -> None:
     """After a takeover the former owner can neither save rows nor delete inputs."""
     one, two = await connect(database), await connect(database, "two")

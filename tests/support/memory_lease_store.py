@@ -316,6 +316,10 @@ class MemoryAlertConnection:
         """Return rows."""
         return await self.connection.call(self._load, tables)
 
+    async def load_detectors(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Return rows of detectors."""
+        return await self.connection.call(self._load_detectors, tuple(keys))
+
     async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
         """Commit."""
         await self.connection.call(self._alerts.commit, owner, rows, consumed)
@@ -325,6 +329,9 @@ class MemoryAlertConnection:
 
     def _progress(self) -> AlertProgress:
         return AlertProgress(self._alerts.revision, next(iter(self._alerts.inputs), None))
+
+    def _load_detectors(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        return {key: value for key, value in self._alerts.rows.get("detectors", {}).items() if key in keys}
 
     def _load(self, tables: Collection[StateTable]) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
         return self._alerts.revision, {name: dict(self._alerts.rows.get(name, {})) for name in tables}

@@ -66,6 +66,21 @@ async def test_follower_reads_the_state_only_when_it_has_changed() -> None:
         assert (RUN_TABLES, "2 of 3 in a row") == (two.inputs.loads[-1], two.alerting.view.rules("chat")[0].text)
 
 
+async def test_follower_shows_the_evidence_of_alerts_that_fire() -> None:
+    """Also to somebody who asks once, some seconds late: nobody has to have asked before."""
+    clock = ManualClock()
+    async with running_replicas(alerts(receivers={}), clock=clock) as (one, two):
+        await one.take_over()
+        add_runs(one.alerts, *OUTAGE)
+        await wait_until(lambda: two.alerting.open_incidents)
+        add_runs(one.alerts, *[bad(number) for number in range(len(OUTAGE), 9)])
+        await wait_until(lambda: not one.alerts.inputs)
+        clock.advance(5)
+        await refresh(two)
+        [shown], [known] = two.alerting.status.incidents, one.alerting.status.incidents
+        assert (9, known.incident.evidence) == (shown.incident.evidence.bad, shown.incident.evidence)
+
+
 async def test_follower_that_cannot_read_says_since_when(caplog: pytest.LogCaptureFixture) -> None:
     """While the database does not answer, a follower shows what it has read last, with its time and the error."""
     clock = ManualClock()

@@ -125,6 +125,11 @@ class MemoryAlertInputs:
         self.loads.append(frozenset(tables))
         return self.alerts.revision, {name: dict(self.alerts.rows.get(name, {})) for name in tables}
 
+    async def load_detectors(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Return rows of detectors."""
+        await self._travel()
+        return {key: value for key, value in self.alerts.rows.get("detectors", {}).items() if key in keys}
+
     async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
         """Commit."""
         await self._travel()

@@ -83,6 +83,14 @@ class PostgresAlertInputs:
 
         return await self._backend.read(select)
 
+    async def load_detectors(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Return the rows of these detectors, by key."""
+
+        def select(connection: Connection) -> dict[str, bytes]:
+            return dict(connection.execute("SELECT key, value FROM detectors WHERE key = ANY(?)", (list(keys),)))
+
+        return await self._backend.read(select)
+
     async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
         """Save ``rows``, delete the inputs ``consumed``, and increment the revision if it has to.
 

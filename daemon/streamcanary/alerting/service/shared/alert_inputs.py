@@ -41,6 +41,10 @@ class AlertInputs(Protocol):
         """Return the revision of the state, and the rows of ``tables`` by table and key, of that revision or newer."""
         ...
 
+    async def load_detectors(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Return the rows of these detectors, by key."""
+        ...
+
     async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
         """Save ``rows``, delete the inputs ``consumed``, and increment the revision if it has to.
 

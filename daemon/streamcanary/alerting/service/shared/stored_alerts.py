@@ -26,9 +26,13 @@ POLL_INTERVAL: Final = 1.0
 DETAILS_INTERVAL: Final = 15.0
 """Seconds for which detectors and timelines are shown as they were read last."""
 
+EVIDENCE_INTERVAL: Final = 5.0
+"""The same for the evidence of alerts that fire."""
+
 BASELINES_INTERVAL: Final = 300.0
 """The same for baselines, which are learned once a day."""
 
+_MAX_EVIDENCE: Final = 200  # alerts
 _SHOWN_TABLES: Final = tuple(name for name in TABLES if name not in RUN_TABLES and name != "baselines")
 
 
@@ -36,8 +40,9 @@ class StoredAlerts:
     """Reads the state when its revision has changed. ``state`` is from ``as_of``, in seconds since the epoch, or 0.
 
     ``error`` is why it cannot be read now; empty if it can. What is large is read when somebody has asked for it, at
-    most every :data:`DETAILS_INTERVAL` seconds: detectors, and the timelines of ``unfinished`` incidents. ``is_needed``
-    returns whether :meth:`run` has to read.
+    most every :data:`DETAILS_INTERVAL` seconds: detectors, and the timelines of ``unfinished`` incidents. The detectors
+    of alerts that fire are read every :data:`EVIDENCE_INTERVAL` seconds. ``is_needed`` returns whether :meth:`run` has
+    to read.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class StoredAlerts:
         """Show ``state``, which this replica has committed itself as the owner of alerting until now."""
         self.state, self._unfinished, self._revision = state, tuple(unfinished), None
         self.as_of = self._clock.time()
-        self._read_at = dict.fromkeys(("detectors", "unfinished", "baselines"), self._clock.monotonic())
+        self._read_at = dict.fromkeys(("detectors", "unfinished", "baselines", "evidence"), self._clock.monotonic())
 
     def wake(self) -> None:
         """Check for a new revision at once."""
@@ -106,6 +111,8 @@ class StoredAlerts:
                 self._revision = await self._read(_SHOWN_TABLES)
             if self._is_old("baselines", BASELINES_INTERVAL):
                 await self._read_part("baselines")
+            if self._is_old("evidence", EVIDENCE_INTERVAL):
+                await self._read_evidence()
             for name in [name for name in self._requested if self._is_old(name, DETAILS_INTERVAL)]:
                 await self._read_part(name)
                 self._requested.discard(name)
@@ -123,6 +130,15 @@ class StoredAlerts:
         else:
             await self._read(RUN_TABLES if name == "detectors" else (name,))
         self._read_at[name] = started
+
+    async def _read_evidence(self) -> None:
+        """Read the detectors of alerts that fire, which have their evidence: somebody may ask once, and act on it."""
+        started = self._clock.monotonic()
+        firing = sorted((each for each in self.state.incidents.values() if each.is_firing), key=lambda one: -one.opened)
+        if keys := [incident.key for incident in firing[:_MAX_EVIDENCE]]:
+            found = _decode({"detectors": await self._inputs.load_detectors(keys)})
+            self.state = msgspec.structs.replace(self.state, detectors={**self.state.detectors, **found.detectors})
+        self._read_at["evidence"] = started
 
     async def _read(self, tables: Collection[Any]) -> int:
         """Read ``tables``, and return their revision. The rows are decoded in a thread, as they may be many."""
