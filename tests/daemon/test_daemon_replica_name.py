@@ -21,21 +21,21 @@ def settings(folder: Path, **sections: str) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("web", "name", "address"),
+    ("web", "suffix", "address"),
     [
-        ("{}", HOST, "127.0.0.1:9465"),
-        ("{host: 0.0.0.0, token: 0123456789abcdef}", HOST, f"{HOST}:9465"),
-        ("{port: 9466}", f"{HOST}:9466", "127.0.0.1:9466"),
-        ("{port: 0}", f"{HOST}:{os.getpid()}", ""),
-        ("{enabled: false}", HOST, ""),
+        ("{}", "", "127.0.0.1:9465"),
+        ("{host: 0.0.0.0, token: 0123456789abcdef}", "", "HOST:9465"),
+        ("{port: 9466}", ":9466", "127.0.0.1:9466"),
+        ("{port: 0}", ":PID", ""),
+        ("{enabled: false}", "", ""),
     ],
 )
 def test_the_name_is_that_of_the_host_and_differs_on_one_host(
-    tmp_path: Path, web: str, name: str, address: str
+    tmp_path: Path, web: str, suffix: str, address: str
 ) -> None:
-    """Two replicas on one host have other ports, and so other names."""
-    found = settings(tmp_path, web=web)
-    assert (name, address) == (replica_name(found), replica_address(found))
+    """Two replicas on one host have other ports, or other numbers of their processes, and so other names."""
+    found, expected = settings(tmp_path, web=web), HOST + suffix.replace("PID", str(os.getpid()))
+    assert (expected, address.replace("HOST", HOST)) == (replica_name(found), replica_address(found))
 
 
 def test_a_name_of_the_configuration_counts(tmp_path: Path) -> None:

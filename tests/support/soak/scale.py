@@ -80,8 +80,9 @@ class Fault(NamedTuple):
 def plan_outages(scale: Scale, random: Random) -> list[Outage]:
     """Return the outages, none of which overlaps with another one of the same target.
 
-    One of a canary lasts for several of its intervals; one of a target is shorter than an interval, so that no single
-    canary fails twice.
+    One of a canary lasts for several of its intervals, and ends early enough for the runs that resolve it, also if some
+    are missed and it runs at the longer of the two intervals; one of a target is shorter than an interval, so that no
+    single canary fails twice.
     """
     begin, end = 2.5 * scale.interval, scale.seconds - 11 * scale.interval
     outages: list[Outage] = []
@@ -93,7 +94,7 @@ def plan_outages(scale: Scale, random: Random) -> list[Outage]:
     busy = {outage.target for outage in outages}
     calm = [number for number in range(scale.canaries) if number % scale.targets not in busy]
     for number in random.sample(calm or range(scale.canaries), scale.single_outages):
-        start = random.uniform(begin, max(begin, end - 4 * scale.interval))
+        start = random.uniform(begin, max(begin, end - 8 * scale.interval))
         outages.append(Outage(start, start + 9 * scale.interval, canary=number))
     return outages
 
