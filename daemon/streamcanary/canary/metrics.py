@@ -26,12 +26,13 @@ _FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER})
 class CanaryMetrics:
     """The counters, gauges and histogram of runs, shared by all canaries.
 
-    With ``starts_at_zero``, the counters of a canary have series before the first event.
+    The counters of a canary have series before the first event, unless ``has_reduced_series``; then rate limits have
+    series by target only.
     """
 
-    def __init__(self, clock: Clock, *, starts_at_zero: bool = True) -> None:
+    def __init__(self, clock: Clock, *, has_reduced_series: bool = False) -> None:
         self._clock = clock
-        self._starts_at_zero = starts_at_zero
+        self._has_reduced_series = has_reduced_series
         meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
 
         def counter(metric: names.Metric) -> metrics.Counter:
@@ -45,7 +46,7 @@ class CanaryMetrics:
         self._model_changes = counter(names.MODEL_CHANGES)
         shed = names.SCHEDULE_SHED
         self._shed_share = meter.create_gauge(shed.name, shed.unit, shed.description)
-        self._response_gauges = ResponseGauges(meter)
+        self._response_gauges = ResponseGauges(meter, quotas_by_target=has_reduced_series)
         self._lag = meter.create_histogram(
             names.SCHEDULE_LAG.name,
             names.SCHEDULE_LAG.unit,
@@ -68,7 +69,7 @@ class CanaryMetrics:
         occur, would be the largest part of all series.
         """
         labels = metric_labels(canary)
-        if self._starts_at_zero:
+        if not self._has_reduced_series:
             for kind in OutcomeKind:
                 self._runs.add(0, {**labels, names.OUTCOME: kind.value})
             for reason in MISSED_REASONS:

@@ -102,7 +102,7 @@ class CanaryRunners:
     ``spend_guard`` records what runs use. ``on_event`` is called for every event of every run when it happens, and must
     not block. ``capture_content`` records prompts and answers on spans; ``None``: as the standard variable says.
     ``members`` is the number of daemons in the fleet that runs the canaries. With ``has_reduced_series``, canaries have
-    no metric series before the first event.
+    no metric series before the first event, and rate limits have series by target.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class CanaryRunners:
         self._spend_guard = spend_guard
         self._on_event = on_event
         self._capture_content = capture_content
-        self.metrics = CanaryMetrics(clock, starts_at_zero=not has_reduced_series)
+        self.metrics = CanaryMetrics(clock, has_reduced_series=has_reduced_series)
         self._setup = _NOTHING
         self._closing: set[asyncio.Task[None]] = set()
         self.prepare(targets, canaries, spend_guard.prices if spend_guard else {}, members=members)

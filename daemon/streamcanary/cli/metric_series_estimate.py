@@ -49,6 +49,9 @@ _ATTEMPT_HISTOGRAMS: Final = (
     names.OUTPUT_SPEED,
     names.RETRY_DELAY,
 )
+_RATE_LIMITS: Final = frozenset(
+    {names.RATE_LIMIT_REMAINING, names.RATE_LIMIT_LIMIT, names.RATE_LIMIT_RESET, names.RATE_LIMIT_HEADROOM}
+)
 _FAULTS: Final = len(FaultKind)
 _DAEMON_SERIES: Final = 40
 """Series without a canary: lag of the event loop, process, build, configuration, resource; some more than there are."""
@@ -68,10 +71,12 @@ def estimate_series(canaries: int, bindings: int) -> int:
 
 
 def estimate_reduced_series(canaries: int, targets: int, bindings: int) -> int:
-    """Return the same with reduced series: histograms by target, and counters without series before the first event."""
+    """Return the same with reduced series: histograms and rate limits by target, counters from the first event on."""
     sets = {**_SERIES_WHEN_HEALTHY, names.RUNS: 1, names.RUNS_MISSED: 0, names.MODEL_CHANGES: 0}
     return (bindings if bindings <= MAX_IDLE_SERIES else 0) + sum(
-        count * _series_per_set(metric) * (canaries if metric.buckets is None else targets)
+        count
+        * _series_per_set(metric)
+        * (targets if metric.buckets is not None or metric in _RATE_LIMITS else canaries)
         for metric, count in sets.items()
     )
 

@@ -102,9 +102,9 @@ class TelemetryConfig(BaseModel):
     ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` decides. ``conventions`` adds to exported spans the
     attributes that some backends read in place of those of the GenAI conventions.
 
-    ``series`` is how many metric series each canary has. With ``reduced``, histograms have one series a target in place
-    of one a canary, and counters and alerts of a canary have no series before the first event. ``auto`` is ``reduced``
-    with more than 2,000 canaries, and ``full`` otherwise.
+    ``series`` is how many metric series each canary has. With ``reduced``, histograms and rate limits have one series a
+    target in place of one a canary, and counters and alerts of a canary have no series before the first event. ``auto``
+    is ``reduced`` with more than 2,000 canaries, and ``full`` otherwise.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -304,3 +304,21 @@ def test_gauges_end_with_their_configuration(recorded: RecordedTelemetry) -> Non
     del before.watch
     assert ([], 1) == (before.series("streamcanary.model.info"), len(after.series("streamcanary.model.info")))
     assert None is not metrics.get_meter_provider()
+
+
+def test_reduced_rate_limits_are_those_of_the_scarcest_model_of_a_target(recorded: RecordedTelemetry) -> None:
+    """With reduced series, a target has one series of each type: of its models, the one with the least headroom."""
+    gauges = CanaryMetrics(SystemClock(), has_reduced_series=True)
+    labels = {"target": "of many", "provider": "p", "type": "requests"}
+    for name, model, remaining in (("a", "m", 1), ("b", "m", 30), ("c", "n", 20), ("d", "n", 10), ("e", "o", None)):
+        limits = None if remaining is None else RateLimits(requests=Quota(remaining=remaining, limit=100))
+        canary = Canary(name=name, target="of many", provider="p", interval=30.0, model=model)
+        gauges.record_response(canary, a_run(rate_limits=limits), None)
+    assert [(labels, 10)] == points_of(recorded, "streamcanary.ratelimit.remaining", "of many")
+    gauges.retain({"a", "b"})
+    assert [(labels, 30)] == points_of(recorded, "streamcanary.ratelimit.remaining", "of many")
+
+
+def points_of(recorded: RecordedTelemetry, metric: str, target: str) -> list[tuple[dict[str, Any], float]]:
+    points = [(dict(point.attributes), point.value) for point in recorded._points(metric)]
+    return [(labels, value) for labels, value in points if labels["target"] == target]

@@ -1,5 +1,6 @@
 """Bindings of rules to scope values, indexed by incident key and by canary."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -245,7 +246,9 @@ class Bindings:
         else:
             stream = scope_value.stream()
             stream_detector = detector.for_stream(stream)
-            binding = Binding(key, name, rule, scope_value, stream_detector, 0, stream_detector.resolve_condition)
+            # most bindings of a rule have an equal text
+            resolve_condition = sys.intern(stream_detector.resolve_condition)
+            binding = Binding(key, name, rule, scope_value, stream_detector, 0, resolve_condition)
             binding = binding._replace(normal=_normal_rate(rule, stream))
         self._bindings[key] = binding
         by_canary = self._sample_bindings if binding.detector else self._no_data_bindings

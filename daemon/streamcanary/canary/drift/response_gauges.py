@@ -4,10 +4,11 @@ They are observed when metrics are exported, so that a value that is no longer r
 exports the last value of a gauge that is set, for ever. https://opentelemetry.io/docs/specs/otel/metrics/api/
 """
 
+import math
 import threading
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from msgspec import Struct
 from opentelemetry import metrics
@@ -22,6 +23,9 @@ from streamcanary.model.rate_limit import QuotaType, RateLimits
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Observation
+
+
+T = TypeVar("T")
 
 
 class _Value(Struct, frozen=True, gc=False, eq=False):
@@ -60,17 +64,36 @@ class _Reported(Struct, frozen=True):
 
     def observe(self, observations: "Observations") -> tuple[_Value, ...]:
         """Return the observations, the same objects at each call: ``/metrics`` skips those that it knows."""
+        if _DEPENDENCIES[observations](self) is None:
+            return ()
         found = self.observed.get(observations)
         if found is None:
             found = self.observed[observations] = tuple(observations(self))
         return found
 
+    def after(
+        self, rate_limits: RateLimits | None, retirement: Retirement | None = None, model: AnsweringModel | None = None
+    ) -> "_Reported":
+        """Return what is reported after a further run; what stays the same keeps its observations."""
+        reported = _Reported(self.labels, rate_limits, retirement, model)
+        for observations, depends_on in _DEPENDENCIES.items():
+            if observations in self.observed and depends_on(reported) == depends_on(self):
+                reported.observed[observations] = self.observed[observations]
+        return reported
+
 
 class ResponseGauges:
-    """The gauges of the canaries of one configuration. They have series as long as this object exists."""
+    """The gauges of the canaries of one configuration. They have series as long as this object exists.
 
-    def __init__(self, meter: metrics.Meter) -> None:
+    With ``quotas_by_target``, rate limits have one series a target, without the label of the canary: the quotas with
+    the least headroom of those that were reported last for each of its models.
+    """
+
+    def __init__(self, meter: metrics.Meter, *, quotas_by_target: bool = False) -> None:
         self._reported: dict[str, _Reported] = {}
+        self._quotas_by_target = quotas_by_target
+        # By target and model: the canary that was the last to run, and what was reported to it.
+        self._quotas: dict[tuple[str, str], tuple[str, _Reported]] = {}
         with _live_lock:
             _live.add(self)
         for metric, observations in (
@@ -90,30 +113,49 @@ class ResponseGauges:
 
         A run that got no answer of the primary keeps what was reported before, unless a failed attempt reported more.
         """
+        has_answered = outcome.model is not None and outcome.degraded is None
+
+        def last(new: T | None, before: T | None) -> T | None:
+            return new if new is not None or has_answered else before
+
         labels = metric_labels(canary)
         before = self._reported.get(canary.name)
         if before is None or before.labels != labels:
             before = _Reported(labels)
-        has_answered = outcome.model is not None and outcome.degraded is None
-        rate_limits, retirement = outcome.rate_limits, outcome.retirement
-        reported = _Reported(
-            before.labels,
-            rate_limits if rate_limits is not None or has_answered else before.rate_limits,
-            retirement if retirement is not None or has_answered else before.retirement,
-            model,
-        )
-        for observations, depends_on in _DEPENDENCIES.items():
-            if observations in before.observed and depends_on(reported) == depends_on(before):
-                reported.observed[observations] = before.observed[observations]
-        self._reported[canary.name] = reported
+        retirement = last(outcome.retirement, before.retirement)
+        if not self._quotas_by_target:
+            rate_limits = last(outcome.rate_limits, before.rate_limits)
+            self._reported[canary.name] = before.after(rate_limits, retirement, model)
+            return
+        self._reported[canary.name] = before.after(None, retirement, model)
+        key = canary.target, canary.model
+        if key not in self._quotas:
+            del labels[names.CANARY]
+            self._quotas[key] = canary.name, _Reported(labels)
+        quotas = self._quotas[key][1]
+        self._quotas[key] = canary.name, quotas.after(last(outcome.rate_limits, quotas.rate_limits))
 
     def retain(self, canaries: Container[str]) -> None:
         """Forget what was reported to canaries that are not among these names."""
         self._reported = {name: reported for name, reported in self._reported.items() if name in canaries}
+        self._quotas = {key: quotas for key, quotas in self._quotas.items() if quotas[0] in canaries}
 
     def observe(self, observations: "Observations") -> list[_Value]:
         """Return the observations of all canaries."""
-        return [found for reported in list(self._reported.values()) for found in reported.observe(observations)]
+        sources = [*self._reported.values(), *self._scarcest_quotas()]
+        return [found for reported in sources for found in reported.observe(observations)]
+
+    def _scarcest_quotas(self) -> Iterable[_Reported]:
+        """Return what was reported for the model of each target that has the least headroom."""
+        scarcest: dict[str, tuple[float, _Reported]] = {}
+        for (target, _), (_, reported) in self._quotas.copy().items():
+            if reported.rate_limits is None:
+                continue
+            lowest = reported.rate_limits.lowest
+            headroom = math.inf if lowest is None else lowest[2]
+            if target not in scarcest or headroom < scarcest[target][0]:
+                scarcest[target] = headroom, reported
+        return [reported for _, reported in scarcest.values()]
 
 
 Observations = Callable[[_Reported], Iterator[_Value]]

@@ -1,8 +1,9 @@
 """Keeps the last good run of each canary and its failed ones, within a limit of memory.
 
-Once a quarter of the memory is used, runs are compressed. When memory is short, the oldest go, in this order: failures
-that are not the last one of their canary, last good runs, last failures. So a canary that fails all the time takes no
-room from the others, and with 10,000 canaries, each still has its last runs of both kinds.
+Once an eighth of the memory is used, runs are compressed, as what differs from an earlier one: most runs are alike. When
+memory is short, the oldest go, in this order: failures that are not the last one of their canary, last good runs, last
+failures. So a canary that fails all the time takes no room from the others, and with 10,000 canaries, each still has
+its last runs of both kinds.
 """
 
 import zlib
@@ -25,8 +26,9 @@ _GOOD = frozenset({OutcomeKind.OK.value, OutcomeKind.SLOW.value})
 _FAILED = frozenset({OutcomeKind.FAILED.value, OutcomeKind.FAILED_OVER.value, OutcomeKind.INTERNAL_ERROR.value})
 _ENTRY_BYTES = 900  # of a run besides its trace: summary, ids, and its places in the tables
 _COMPRESSION_LEVEL = 1
+_MAX_DICTIONARY = 32 * 1024  # bytes: zlib looks back no further
 _COMPRESSION_THRESHOLD = (
-    0.25  # of the memory: below it there is room, and compressing takes more time than all else here
+    0.125  # of the memory: below it there is room, and compressing takes more time than all else here
 )
 
 
@@ -75,6 +77,7 @@ class RunStore:
         self._last_good: OrderedDict[int, _Entry] = OrderedDict()
         self._last_failures: OrderedDict[int, _Entry] = OrderedDict()
         self._unbuilt: dict[int, _Entry] = {}
+        self._dictionary = b""  # of zlib: a trace, as those that are compressed are encoded
         self._last_number = 0
         self.size = 0
 
@@ -108,7 +111,9 @@ class RunStore:
         if entry is None:
             return None
         self._build(entry)
-        data = entry.data if entry.data.startswith(b"{") else zlib.decompress(entry.data)
+        data = entry.data
+        if not data.startswith(b"{"):
+            data = zlib.decompressobj(zdict=self._dictionary).decompress(data)
         return msgspec.json.decode(data, type=RunTrace)
 
     def _next_number(self) -> int:
@@ -139,9 +144,11 @@ class RunStore:
 
     def _encode(self, trace: RunTrace) -> bytes:
         data = msgspec.json.encode(trace)
-        if self.size > self._max_bytes * _COMPRESSION_THRESHOLD:
-            data = zlib.compress(data, _COMPRESSION_LEVEL)
-        return data
+        if self.size <= self._max_bytes * _COMPRESSION_THRESHOLD:
+            return data
+        self._dictionary = self._dictionary or data[:_MAX_DICTIONARY]
+        compression = zlib.compressobj(_COMPRESSION_LEVEL, zdict=self._dictionary)
+        return compression.compress(data) + compression.flush()
 
     def list_runs(
         self,
