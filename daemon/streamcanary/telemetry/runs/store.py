@@ -1,9 +1,9 @@
 """Keeps the last good run of each canary and its failed ones, within a limit of memory.
 
-Once an eighth of the memory is used, runs are compressed, as what differs from an earlier one: most runs are alike. When
-memory is short, the oldest go, in this order: failures that are not the last one of their canary, last good runs, last
-failures. So a canary that fails all the time takes no room from the others, and with 10,000 canaries, each still has
-its last runs of both kinds.
+Once an eighth of the memory is used, runs are compressed, as what differs from an earlier one: most runs are alike.
+When memory is short, the oldest go, in this order: failures that are not the last one of their canary, last good runs,
+last failures. So a canary that fails all the time takes no room from the others, and with 10,000 canaries, each still
+has its last runs of both kinds.
 """
 
 import zlib
