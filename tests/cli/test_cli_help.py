@@ -56,3 +56,15 @@ def test_all_verbs_are_in_the_help() -> None:
     for name, verb in VERBS.items():
         assert f"    {name}" in text
         assert verb.help in " ".join(text.split())
+
+
+@pytest.mark.parametrize("verb", [(), ("check",), ("report",)])
+def test_an_error_about_arguments_repeats_no_password(verb: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+    """A URL that is given to the wrong verb or option is named without what is secret in it."""
+    with pytest.raises(SystemExit) as ended:
+        main([*verb, "--unknown", "postgresql://canary:hunter2secret@db.example/monitoring"])
+
+    error = capfd.readouterr().err
+    assert 2 == ended.value.code
+    assert "error: " in error
+    assert "hunter2secret" not in error

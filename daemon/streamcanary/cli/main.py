@@ -6,12 +6,23 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from streamcanary import __version__
 from streamcanary.cli.commands import VERBS
 from streamcanary.cli.signals import exit_on_signal
 from streamcanary.cli.standard_streams import open_standard_streams
 from streamcanary.cli.verb import Verb
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats no secret of the arguments in an error, such as the password of a URL: stderr may go to a log."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit with 2."""
+        from streamcanary.model.redaction.redactor import scrub
+
+        super().error(scrub(message))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +62,7 @@ def _exit_on_signals(verb: Verb, arguments: argparse.Namespace) -> None:
 
 def create_parser() -> argparse.ArgumentParser:
     """Return the parser of all verbs."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="streamcanary",
         description="Scheduled canary streaming calls against LLM endpoints, with typed faults, telemetry and alerts.",
     )
