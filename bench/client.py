@@ -22,7 +22,7 @@ _ROUNDS = 15
 _LONG, _SHORT = 1000, 12  # chunks
 _CALLS = {_LONG: 2, _SHORT: 40}  # in a round
 _UNITS = {_LONG: "chunk", _SHORT: "call"}
-_BUDGETS = {_LONG: "0.20 of SDK", _SHORT: "0.65 of SDK"}
+_BUDGETS = {_LONG: "0.15 of SDK", _SHORT: "0.50 of SDK"}
 
 
 def rows() -> list[Row]:
