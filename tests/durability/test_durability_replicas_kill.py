@@ -1,4 +1,4 @@
-"""Three daemons on one database: whoever is killed in an outage, each incident opens once and resolves once."""
+"""Three daemons on one database, any of which is killed in an outage: each incident opens once and resolves once."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -43,7 +43,7 @@ def test_a_slow_user_delays_no_renewal(cluster: Cluster) -> None:
 
 
 def test_a_user_that_does_not_finish_in_time_is_stopped(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told that its resources are lost, and they are released."""
+    """Its method ``lost`` is called, and its resources are released."""
     (one,) = cluster.start("a", user_timeout=5)
     one.user.seconds_to_finish = 1000
     cluster.start("b")
@@ -91,7 +91,7 @@ def test_what_a_user_is_too_slow_to_begin_is_lost(cluster: Cluster) -> None:
 
 
 def test_a_failing_user_stops_no_other(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
-    """All are told of a loss, and the failure is logged without ending the renewals."""
+    """All learn of a loss, and the failure is logged without ending the renewals."""
     replica, second = two_users(cluster)
     replica.start()
     cluster.world.run_for(3)

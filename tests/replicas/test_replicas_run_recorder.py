@@ -151,7 +151,7 @@ def test_a_commit_of_a_fenced_session_ends_the_session(recording: RecordingRepli
 
 
 def test_runs_of_a_shard_with_another_owner_are_refused_alone(recording: RecordingReplica, cluster: Cluster) -> None:
-    """The runs of the other shards are recorded, and the replica looks at once what it still owns."""
+    """The runs of the other shards are recorded, and the replica reads at once what it still owns."""
     other = cluster.database.join("b", generation=0, config="", address="", ttl=TTL).session
     cluster.database.release(recording.replica.coordinator.session or 0, [SHARD])
     cluster.database.acquire(other, [SHARD])

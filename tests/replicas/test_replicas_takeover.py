@@ -108,7 +108,7 @@ def test_a_replica_that_is_paused_for_less_than_its_lease_keeps_it(cluster: Clus
 
 
 def test_the_alerts_stay_when_a_replica_joins(cluster: Cluster) -> None:
-    """Whoever joins, they do not move: their state would have to be loaded again."""
+    """When another replica joins, they do not move: their state would have to be loaded again."""
     replicas = cluster.start("a")
     owner = owner_of_alerts(*replicas)
     for name in "bcdefgh":
@@ -119,7 +119,7 @@ def test_the_alerts_stay_when_a_replica_joins(cluster: Cluster) -> None:
 
 
 def test_epochs_grow_with_each_owner(cluster: Cluster) -> None:
-    """So a commit of a former owner can be told from one of its successor."""
+    """A commit of a former owner and one of its successor are distinguished by it."""
     (first,) = cluster.start("a")
     first.stop()
     cluster.world.run_for(5)

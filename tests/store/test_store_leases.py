@@ -34,7 +34,7 @@ async def renew(store: LeaseStore, session: int, **more: Any) -> Membership:
 
 
 async def test_a_replica_that_joins_is_a_member(database: LeaseDatabase) -> None:
-    """All see it, with what it has told, the oldest session first."""
+    """All see it, with what it has announced, the oldest session first."""
     store, other = await database.connect(), await database.connect()
     first = await join(store, "a", address="10.0.0.1:9465")
     second = await join(other, "b", generation=2, config="d")
@@ -258,7 +258,7 @@ async def test_runs_of_a_shard_that_was_released_in_between_are_refused(database
 
 
 async def test_a_late_commit_of_a_deposed_owner_is_refused(database: LeaseDatabase) -> None:
-    """A replica that was paused past its lease cannot write, whoever owns the shard now."""
+    """A replica that was paused past its lease cannot write to a shard that another one owns now."""
     store, session = await an_owner(database, SHARD)
     other, second = await an_owner(database, name="b")
     await database.expire(session)

@@ -103,7 +103,7 @@ class Machine:
         self.wake()
 
     def crash(self) -> None:
-        """End the process at once. Whoever calls this cuts the machine off from the others before."""
+        """End the process at once. The caller cuts the machine off from the others before."""
         if self.loop.is_closed():
             return
         self.is_paused = False

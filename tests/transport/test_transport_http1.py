@@ -230,7 +230,7 @@ async def test_connect_timeout() -> None:
 
 
 async def test_early_response_of_a_server_that_reads_no_request() -> None:
-    """A server that responds and closes without reading the request is heard."""
+    """A server that responds and closes without reading the request is read."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 413 Too large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno")

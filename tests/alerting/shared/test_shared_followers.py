@@ -52,7 +52,7 @@ async def test_follower_shows_what_the_owner_has_stored() -> None:
 
 
 async def test_follower_reads_the_state_only_when_it_has_changed() -> None:
-    """Runs that change no alert make no follower read the state again, but detectors that somebody looks at."""
+    """Runs that change no alert make no follower read the state again, but detectors that are displayed."""
     async with running_replicas(alerts(receivers={})) as (one, two):
         await one.take_over()
         await wait_until(lambda: two.inputs.loads)

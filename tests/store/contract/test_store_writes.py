@@ -89,7 +89,7 @@ async def test_an_exception_with_a_special_meaning_ends_neither_thread_nor_loop(
 async def test_an_error_after_the_caller_has_given_up_is_not_logged_with_a_traceback(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There is nobody to raise it to; whoever gave up has reported that."""
+    """There is nobody to raise it to; the caller that gave up has reported that."""
     begun, opened = threading.Event(), threading.Event()
 
     def fail(connection: Connection) -> None:

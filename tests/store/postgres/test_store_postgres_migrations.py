@@ -1,4 +1,4 @@
-"""The schema of the store in PostgreSQL: created once, migrated once, whoever starts."""
+"""The schema of the store in PostgreSQL: created once and migrated once, whichever replica starts first."""
 
 import asyncio
 

@@ -17,7 +17,7 @@ INSERT = "INSERT INTO spend VALUES (?, ?, 0, 0, 0, ?)"
     ids=["out of range", "far out of range", "not a number", "missing"],
 )
 async def test_a_write_of_values_that_the_database_rejects_says_so(store: Store, values: tuple[Any, ...]) -> None:
-    """Whoever writes can tell it from a failure that passes; the database still counts as writable."""
+    """The caller can distinguish it from a failure that passes; the database still counts as writable."""
     with pytest.raises(StoreRejected, match="rejects the values of a write"):
         await store.write(lambda connection: connection.execute(INSERT, values))
 

@@ -111,7 +111,7 @@ class Cluster:
 
     @contextmanager
     def database(self) -> Iterator[str]:
-        """Create an empty database, return its URL, and drop it at the end, whoever is connected."""
+        """Create an empty database, return its URL, and drop it at the end, also if clients are connected."""
         self._databases += 1
         name = f"test_{self._databases}"
         self.execute(f"CREATE DATABASE {name} OWNER {USER}")

@@ -36,7 +36,7 @@ def alerts_config(scale: Scale) -> AlertsConfig:
     rules: dict[str, Any] = {
         "CanaryFails": {"detector": {"type": "consecutive", "failures": 3}, "labels": page},
         "TargetFails": {"detector": ratio, "per": ["target"], "labels": page},
-        "NoData": {"match": ['watched="yes"']},  # it looks at each canary every five seconds
+        "NoData": {"match": ['watched="yes"']},  # it checks each canary every five seconds
         "CertificateExpiring": {"enabled": False},  # no run of a soak reports a certificate
         "CertificateExpiringSoon": {"enabled": False},
     }

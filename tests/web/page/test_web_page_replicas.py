@@ -68,7 +68,7 @@ async def test_a_replica_that_stands_by_says_why() -> None:
     ],
 )
 async def test_problems_with_the_database_are_on_each_page(changes: dict[str, object], notice: str) -> None:
-    """Whoever looks at a replica without the database learns that what they see may be old."""
+    """The page of a replica without the database says that it may be old."""
     assert f"{notice} Replicas" == (await shown("/alerts", make_status(**changes))).text("p", class_="message")
 
 
