@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -231,19 +232,19 @@ class CanarySpec(BaseModel):
 
         ``members`` is the number of daemons in the fleet that runs it.
         """
-        schedule = self.schedule
+        schedule, host = self.schedule, sys.intern(target.host)  # most canaries have equal texts, and keep one
         return Canary(
             name=name,
             target=self.target,
-            provider=target.provider,
-            host=target.host,
+            provider=sys.intern(target.provider),
+            host=host,
             model=self.model,
             interval=schedule.interval,
             cron=schedule if isinstance(schedule, Cron) else None,
             timeout=self.timeouts.total,
             labels=self.labels,
             renamed_from=self.renamed_from,
-            request_digest=self._request_digest(target.host),
+            request_digest=sys.intern(self._request_digest(host)),
             members=members,
         )
 

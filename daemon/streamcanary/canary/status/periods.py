@@ -96,11 +96,13 @@ class PeriodReader:
             self._first.update(await self._history.first_periods(unknown))
         await self._read_hours(canaries, now)
         spans = [(start, now - start) for start in starts]  # shared by all canaries
+        shared: dict[PeriodStatistics | None, PeriodStatistics | None] = {}  # those of many canaries are equal
         found = {}
         for name in names:
-            day, week, month = (
+            each = (
                 _statistics(start, length, counts) for (start, length), counts in zip(spans, sums[name], strict=True)
             )
+            day, week, month = (shared.setdefault(statistics, statistics) for statistics in each)
             found[name] = Periods(
                 hours=self._hours.get(name, _NO_HOURS).before(hour),
                 day=day,

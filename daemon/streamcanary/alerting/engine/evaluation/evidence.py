@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -71,15 +72,13 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
         answer of a fallback are left out.
         """
         kept = tuple(entry for entry in self.entries if entry.at >= since)
-        last = msgspec.structs.replace(self, entries=kept) if kept else EvidenceLog()
+        last = msgspec.structs.replace(self, entries=kept) if kept else _EMPTY
         first_fault = first_attempt_fault(outcome)
         if not bad:
-            entries = (
-                _compact((*kept, EvidenceEntry(at, bad=False, first_attempt_failed=True, fault_kind="", blame="")))
-                if first_fault is not None
-                else kept
-            )
-            return msgspec.structs.replace(last, entries=entries)
+            if first_fault is None:
+                return last
+            entry = EvidenceEntry(at, bad=False, first_attempt_failed=True, fault_kind="", blame="")
+            return msgspec.structs.replace(last, entries=_compact((*kept, entry)))
         fault = first_fault if rule.measure is Measure.FIRST_ATTEMPTS else outcome.fault
         if rule.measure in _EVIDENCE_BY_ITSELF:
             fault = None  # a fault of the same run is about something else
@@ -127,6 +126,9 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
             fallbacks=self.fallbacks,
             replicas=self.replicas,
         )
+
+
+_EMPTY: Final = EvidenceLog()  # of most bindings: thousands of canaries share it
 
 
 def _compact(entries: tuple[EvidenceEntry, ...]) -> tuple[EvidenceEntry, ...]:
