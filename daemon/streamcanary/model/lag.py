@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+
 MIN_LAG: Final = 0.25
 """Seconds; less lag than this never explains that a limit was exceeded."""
 LAG_SHARE: Final = 0.1
@@ -22,3 +24,9 @@ def explains_excess(lag: float, limit: float) -> bool:
 def min_explaining_lag(limit: float) -> float:
     """Return the least lag that explains that a time exceeded ``limit``, both in seconds."""
     return max(MIN_LAG, LAG_SHARE * limit)
+
+
+def delayed_fault(phase: Phase, timeout: str, lag: float) -> Fault:
+    """Return the fault of a ``timeout`` that has passed because this process was late by ``lag`` seconds."""
+    message = f"the {timeout} passed, but this process itself was late by {lag:.2f} s meanwhile"
+    return make_fault(FaultKind.CLIENT_DELAYED, phase, message)

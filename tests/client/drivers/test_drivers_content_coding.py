@@ -3,12 +3,14 @@
 import gzip
 import tracemalloc
 import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from typing import Any
 
+import httpx2
 import pytest
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 
-from streamcanary import RetryPolicy, StreamFailed, StreamResult
+from streamcanary import AsyncStreamClient, RetryPolicy, StreamClient, StreamFailed, StreamResult
 from streamcanary.model.faults import FaultKind
 from support.client.drivers import DRIVERS, KEY, Driver, driver_client, open_sdk_client
 from support.servers.hostile import HostileServer, double_gzip_bomb, endless, gzip_bomb
@@ -143,3 +145,45 @@ async def test_body_after_the_answer_is_not_drained_without_end(driver: Driver) 
         result = await driver_client(driver, sdk).complete("m")
         await wait_until(lambda: server.connections == 0)
     assert "pong" == result.text
+
+
+class SpacedResponse(httpx2.Response):
+    """A response of a caller's own transport that changes its raw body."""
+
+    def iter_raw(self, chunk_size: int | None = None) -> Generator[bytes]:
+        """Yield the body with another answer."""
+        for piece in super().iter_raw(chunk_size):
+            yield piece.replace(b"pong", b"p o n g")
+
+    async def aiter_raw(self, chunk_size: int | None = None) -> AsyncGenerator[bytes]:
+        """Yield the body with another answer."""
+        async for piece in super().aiter_raw(chunk_size):
+            yield piece.replace(b"pong", b"p o n g")
+
+
+class SpacedBody(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """The body of a stream, in one piece."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield EVENTS
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield EVENTS
+
+
+async def test_response_class_of_the_transport_reads_its_own_body() -> None:
+    """A response whose class reads its raw body in its own way is read in this way."""
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        return SpacedResponse(200, headers={"content-type": "text/event-stream"}, stream=SpacedBody())
+
+    transport = httpx2.MockTransport(respond)
+    async with AsyncOpenAI(api_key=KEY, http_client=httpx2.AsyncClient(transport=transport)) as sdk:
+        assert (
+            "p o n g"
+            == (await AsyncStreamClient(sdk).complete(model="m", messages=[{"role": "user", "content": "ping"}])).text
+        )
+    with OpenAI(api_key=KEY, http_client=httpx2.Client(transport=transport)) as sync_sdk:
+        assert (
+            "p o n g" == StreamClient(sync_sdk).complete(model="m", messages=[{"role": "user", "content": "ping"}]).text
+        )

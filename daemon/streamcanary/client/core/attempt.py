@@ -97,6 +97,7 @@ class AttemptMachine:
         self._secrets = secrets
         self._public = public
         self._limits = limits
+        self._max_events = limits.max_events
         self._token_limit = token_limit or DEFAULT_TOKEN_LIMITS[api]
         self._sse = SseDecoder(limits)
         self._body: UnmarkedBody | None = None  # None for an event stream
@@ -267,7 +268,7 @@ class AttemptMachine:
     def _handle_event(self, event: ServerSentEvent, now: float, deltas: list[Delta]) -> None:
         reader, answer, clock = self._reader, self.answer, self.clock
         self._events += 1
-        if self._events > self._limits.max_events:
+        if self._events > self._max_events:
             message = self._limits.excess("max_events", "the stream")
             self.fail_unless_complete(make_fault(FaultKind.ANSWER_TOO_LONG, self.phase, message))
             return

@@ -42,7 +42,7 @@ from streamcanary.events import (
 from streamcanary.events import Delta as DeltaEvent
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
-from streamcanary.model.lag import explains_excess
+from streamcanary.model.lag import delayed_fault, explains_excess
 from streamcanary.model.outcome import Attempt
 
 
@@ -118,9 +118,7 @@ class Call:
         deadline = (self.machine or self._require_machine()).clock.deadline
         if self._extension.is_used:
             deadline = self._extension.apply(deadline)
-        total = self._total_deadline
-        # Read for each chunk: min() takes longer.
-        return deadline if deadline < total else total  # noqa: FURB136
+        return min(deadline, self._total_deadline)
 
     @property
     def trace(self) -> ConnectionTrace:
@@ -225,7 +223,7 @@ class Call:
         if fault.kind is FaultKind.CONNECT_TIMEOUT:
             connect = self.route.timeouts.connect
             if explains_excess(lag := lag_since(machine.clock.started), connect):
-                fault = _delayed_fault(fault.phase, f"connect timeout of {connect:g} s", lag)
+                fault = delayed_fault(fault.phase, f"connect timeout of {connect:g} s", lag)
         machine.fail_unless_complete(fault)
         self._advance_if_finished()
 
@@ -256,7 +254,7 @@ class Call:
         is_total = self._total_deadline <= self._extension.apply(machine.deadline)
         seconds = self._total if is_total else machine.current_timeout
         if lag := self._lag_behind_timeout(machine, lag_since, is_total=is_total):
-            machine.fail_unless_complete(_delayed_fault(machine.phase, f"timeout of {seconds:g} s", lag))
+            machine.fail_unless_complete(delayed_fault(machine.phase, f"timeout of {seconds:g} s", lag))
         elif is_held_back:
             message = f"the timeout of {seconds:g} s passed before this process began to send the request"
             machine.fail_unless_complete(make_fault(FaultKind.CLIENT_DELAYED, machine.phase, message))
@@ -399,8 +397,3 @@ class Call:
         self.state = CallState.ENDED
         partial_result = None if answer is None else answer.partial_result
         self._recorder.call_failed(self.failure, self._clock.monotonic(), partial_result)
-
-
-def _delayed_fault(phase: Phase, timeout: str, lag: float) -> Fault:
-    message = f"the {timeout} passed, but this process itself was late by {lag:.2f} s meanwhile"
-    return make_fault(FaultKind.CLIENT_DELAYED, phase, message)

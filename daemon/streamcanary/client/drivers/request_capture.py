@@ -154,7 +154,7 @@ class RequestCapture:
         """Return the decoded body of ``response``, in pieces of bounded size."""
         if response.is_stream_consumed:  # a transport that returns whole responses
             return response.iter_bytes()
-        return response.iter_raw() if self._decoder is None else _decode(response.iter_raw(), self._decoder)
+        return _raw_body(response) if self._decoder is None else _decode(response.iter_raw(), self._decoder)
 
     def aiter_body(self, response: httpx2.Response) -> AsyncIterator[bytes]:
         """Return the decoded body of ``response``, in pieces of bounded size."""
@@ -270,16 +270,20 @@ def _read_error(response: httpx2.Response, body: ErrorBody, deadline: float) -> 
         response.close()
 
 
-def _araw_body(response: httpx2.Response) -> AsyncIterator[bytes]:
+def _raw_body(response: httpx2.Response) -> Iterator[bytes]:
     """Return the body of ``response`` as it arrives; the caller closes the response also after the last piece.
 
-    This is what ``aiter_raw()`` reads, without the counting and cutting that it does for each piece: nobody else reads
+    This is what ``iter_raw()`` reads, without the counting and cutting that it does for each piece: nobody else reads
     this response, and pieces of any size are fine.
     """
-    is_usual = type(response).aiter_raw is httpx2.Response.aiter_raw and isinstance(
-        response.stream, httpx2.AsyncByteStream
-    )
-    return aiter(response.stream) if is_usual else response.aiter_raw()  # type: ignore[arg-type] # async, as checked
+    stream, is_usual = response.stream, type(response).iter_raw is httpx2.Response.iter_raw
+    return iter(stream) if is_usual and isinstance(stream, httpx2.SyncByteStream) else response.iter_raw()
+
+
+def _araw_body(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """Return the body of ``response`` as :func:`_raw_body` does."""
+    stream, is_usual = response.stream, type(response).aiter_raw is httpx2.Response.aiter_raw
+    return aiter(stream) if is_usual and isinstance(stream, httpx2.AsyncByteStream) else response.aiter_raw()
 
 
 def _decode(pieces: Iterator[bytes], decoder: ContentDecoder) -> Iterator[bytes]:

@@ -32,7 +32,7 @@ class Message(Struct):
     extra: Any = None
 
 
-decode = LenientDecoder(Message)
+decode = LenientDecoder(Message).decode
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])

@@ -33,6 +33,7 @@ class Answer:
         "_audio",
         "_has_transcript_text",
         "_limits",
+        "_max_characters",
         "_media_size",
         "_raw_fingerprint",
         "_raw_model",
@@ -63,6 +64,7 @@ class Answer:
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
+        self._max_characters = limits.max_answer_characters
         self._raw_model: str | None = None  # this and the next two as the server sent them
         self._raw_fingerprint: str | None = None
         self._raw_tier: str | None = None
@@ -189,7 +191,9 @@ class Answer:
         if self._text_joiner.held or not piece.isascii():
             piece = self._text_joiner.join(piece)
         if piece:
-            self._check_size(piece)
+            self._size += len(piece)
+            if self._size > self._max_characters:
+                raise self._too_long()
             self.text.append(piece)
             self.deltas.append(ContentDelta(piece))
 
@@ -318,8 +322,11 @@ class Answer:
 
     def _check_size(self, piece: str) -> None:
         self._size += len(piece)
-        if self._size > self._limits.max_answer_characters:
-            raise AnswerTooLong(self._limits.excess("max_answer_characters", "the answer"))
+        if self._size > self._max_characters:
+            raise self._too_long()
+
+    def _too_long(self) -> AnswerTooLong:
+        return AnswerTooLong(self._limits.excess("max_answer_characters", "the answer"))
 
     def _check_media_size(self, piece: str) -> None:
         self._media_size += len(piece)

@@ -131,7 +131,7 @@ _LEGACY_CALL = "function_call"  # in place of an index
 _MAX_INDEX_LENGTH: Final = 64  # of an index that is text
 _NO_INDEX: Final = -1  # before the first choice
 _MAX_REPETITIONS: Final = 16  # of the whole answer; each is compared with all of it
-_decode = LenientDecoder(ChatPayload)
+_decode = LenientDecoder(ChatPayload).decode
 
 
 class ChatReader:

@@ -83,8 +83,8 @@ class StreamEvent(Struct):
     error: Any = None
 
 
-_decode_event = LenientDecoder(StreamEvent)
-_decode_response = LenientDecoder(Response)
+_decode_event = LenientDecoder(StreamEvent).decode
+_decode_response = LenientDecoder(Response).decode
 _TERMINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 _ANSWER_DELTAS: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
 _PROGRESS: Final = ("_call", "mcp_list_tools", "image", "audio", "annotation")

@@ -31,11 +31,13 @@ class ErrorReported(Exception):
 class LenientDecoder(typing.Generic[_T]):
     """Decodes JSON into a wire struct, without the fields of a wrong type."""
 
+    __slots__ = ("_decode_typed", "_struct")
+
     def __init__(self, struct: type[_T]) -> None:
         self._struct = struct
-        self._decode = msgspec.json.Decoder(struct).decode
+        self._decode_typed = msgspec.json.Decoder(struct).decode
 
-    def __call__(self, data: bytes) -> _T:
+    def decode(self, data: bytes) -> _T:
         """Return the struct of ``data``.
 
         Half a surrogate pair stays in its string, so that the other half in the next message can be joined to it.
@@ -44,7 +46,7 @@ class LenientDecoder(typing.Generic[_T]):
             msgspec.DecodeError: if ``data`` is not JSON in UTF-8, or nested too deep.
         """
         try:
-            return self._decode(data)
+            return self._decode_typed(data)
         except msgspec.ValidationError:
             untyped = decode_untyped(data, keep_halves=True)
         except msgspec.DecodeError as error:
