@@ -1,5 +1,6 @@
 """The routes of a client: the primary route, and those of its fallbacks."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -38,9 +39,10 @@ class Routes(Generic[SdkClient]):
         if not isinstance(sdk, sdk_type):
             raise TypeError(f"an AsyncStreamClient takes an AsyncOpenAI, a StreamClient an OpenAI; not {sdk!r:.200}")
         primary = capturing_client(sdk)
-        self._sdks = [primary, *(self._sdk_for(fallback, primary) for fallback in options.fallbacks)]
-        self._endpoints = [str(each.base_url) for each in self._sdks]
-        self._hosts = [each.base_url.host for each in self._sdks]
+        self._sdks = (primary, *(self._sdk_for(fallback, primary) for fallback in options.fallbacks))
+        # Thousands of clients of one endpoint share its texts.
+        self._endpoints = tuple(sys.intern(str(each.base_url)) for each in self._sdks)
+        self._hosts = tuple(sys.intern(each.base_url.host) for each in self._sdks)
 
     @property
     def primary_endpoint(self) -> str:
