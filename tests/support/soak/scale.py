@@ -48,6 +48,7 @@ SMALL: Final = Scale(
     faults_per_hour=4.0,
     database_failures=1,
     rolling_updates=1,
+    seed=3,  # all kinds of faults have effects
     lease=15.0,
     poll=2.5,
     feed=2.0,
