@@ -47,9 +47,9 @@ def rows() -> list[Row]:
 
 
 async def _measure(cluster: Cluster, count: int) -> Row:
-    from streamcanary.store.postgres.alert_inputs import PostgresAlertInputs
     from streamcanary.store.postgres.backend import PostgresBackend
-    from streamcanary.store.postgres.lease_store import PostgresLeaseStore
+    from streamcanary.store.postgres.replication.alert_inputs import PostgresAlertInputs
+    from streamcanary.store.postgres.replication.lease_store import PostgresLeaseStore
     from streamcanary.store.postgres.server import Server
 
     config = AlertsConfig.model_validate({"rules": dict(list(_RULES.items())[:count]), "group_by": ["alert"]})

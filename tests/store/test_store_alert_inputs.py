@@ -13,7 +13,7 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.replicas.lease_store import LeaseStore
 from streamcanary.store.errors import LeaseLost, SessionLost
-from streamcanary.store.postgres.alert_inputs import PostgresAlertInputs
+from streamcanary.store.postgres.replication.alert_inputs import PostgresAlertInputs
 from support.alerting.builders import good
 from support.memory_lease_store import MemoryAlertConnection, MemoryConnection
 from support.store.lease_databases import InMemory, InPostgres, in_postgres, join

@@ -11,7 +11,7 @@ from streamcanary.replicas.coordinator import Coordinator
 from streamcanary.store.connection import Connection
 from streamcanary.store.errors import LeaseLost, SessionLost
 from streamcanary.store.postgres.connection import PostgresConnection, WatchedConnection
-from streamcanary.store.postgres.fencing import check_owner, check_session, fence_expired
+from streamcanary.store.postgres.replication.fencing import check_owner, check_session, fence_expired
 from support.alerting.builders import good
 from support.programs.program import poll_until
 from support.store.lease_databases import TTL, InPostgres, in_postgres, join

@@ -36,10 +36,10 @@ from streamcanary.replicas.run_recorder import RunRecorder
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store
 from streamcanary.store.errors import SessionLost, StoreError
-from streamcanary.store.postgres.alert_inputs import PostgresAlertInputs
 from streamcanary.store.postgres.backend import PostgresBackend
-from streamcanary.store.postgres.lease_store import PostgresLeaseStore
-from streamcanary.store.postgres.replica_spend import PostgresReplicaSpend
+from streamcanary.store.postgres.replication.alert_inputs import PostgresAlertInputs
+from streamcanary.store.postgres.replication.lease_store import PostgresLeaseStore
+from streamcanary.store.postgres.replication.replica_spend import PostgresReplicaSpend
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.web.config import WebConfig
 from streamcanary.web.health import Healthy

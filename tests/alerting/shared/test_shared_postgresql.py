@@ -14,8 +14,8 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.store.errors import SessionLost, StoreError
-from streamcanary.store.postgres.alert_inputs import PostgresAlertInputs
-from streamcanary.store.postgres.lease_store import PostgresLeaseStore
+from streamcanary.store.postgres.replication.alert_inputs import PostgresAlertInputs
+from streamcanary.store.postgres.replication.lease_store import PostgresLeaseStore
 from support.alerting.builders import CHAT
 from support.alerting.service import OUTAGE, RECOVERY, accepted_types, wait_until, webhooks_config
 from support.servers.receiver import FakeReceiver

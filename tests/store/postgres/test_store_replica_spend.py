@@ -5,8 +5,8 @@ import pytest
 from streamcanary.model.spend import Spend, SpendByOwner
 from streamcanary.store.database import Store
 from streamcanary.store.postgres.backend import PostgresBackend
-from streamcanary.store.postgres.lease_store import PostgresLeaseStore
-from streamcanary.store.postgres.replica_spend import PostgresReplicaSpend
+from streamcanary.store.postgres.replication.lease_store import PostgresLeaseStore
+from streamcanary.store.postgres.replication.replica_spend import PostgresReplicaSpend
 from support.store.builders import FrozenClock
 
 pytestmark = pytest.mark.real("postgresql")

@@ -6,8 +6,8 @@ from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.store.errors import StoreFailing
-from streamcanary.store.postgres.alert_inputs import PostgresAlertInputs
-from streamcanary.store.postgres.lease_store import PostgresLeaseStore
+from streamcanary.store.postgres.replication.alert_inputs import PostgresAlertInputs
+from streamcanary.store.postgres.replication.lease_store import PostgresLeaseStore
 from support.store.lease_databases import InPostgres, join
 
 _SHARD = "shard-000"

@@ -14,7 +14,7 @@ from streamcanary.model.spend import Spend
 from streamcanary.replicas.lease_store import LeaseStore
 from streamcanary.store.database import Store
 from streamcanary.store.postgres.backend import PostgresBackend
-from streamcanary.store.postgres.lease_store import PostgresLeaseStore
+from streamcanary.store.postgres.replication.lease_store import PostgresLeaseStore
 from streamcanary.store.postgres.server import Server
 from support.clock import ManualClock
 from support.memory_lease_store import MemoryConnection, MemoryDatabase, MemoryLeaseStore

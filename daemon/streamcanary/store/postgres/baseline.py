@@ -5,7 +5,7 @@ Text is compared by bytes, as in SQLite: the collation of the database may sort 
 
 from typing import Final
 
-from streamcanary.store.postgres.replica_tables import CREATE_TABLES as _REPLICA_TABLES
+from streamcanary.store.postgres.replication.replica_tables import CREATE_TABLES as _REPLICA_TABLES
 
 _ROW_TABLES = (
     "detectors",

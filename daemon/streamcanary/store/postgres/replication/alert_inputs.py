@@ -8,13 +8,13 @@ from streamcanary.model.alerts.row_change import RUN_TABLES, RowChange, StateTab
 from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.store import alert_rows
 from streamcanary.store.connection import Connection
-from streamcanary.store.postgres.fencing import check_owner
+from streamcanary.store.postgres.replication.fencing import check_owner
 
 T = TypeVar("T")
 
 
 class InputBackend(Protocol):
-    """The part of :class:`~.backend.PostgresBackend` that alerting uses."""
+    """The part of :class:`~streamcanary.store.postgres.backend.PostgresBackend` that alerting uses."""
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Call ``fn`` in a consistent snapshot."""

@@ -15,7 +15,7 @@ _COLUMNS: Final = "day, input_tokens, output_tokens, input_usd, output_usd, requ
 
 
 class SpendBackend(Protocol):
-    """The part of :class:`~.backend.PostgresBackend` that reads the spend."""
+    """The part of :class:`~streamcanary.store.postgres.backend.PostgresBackend` that reads the spend."""
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Call ``fn`` in a consistent snapshot."""

@@ -14,7 +14,7 @@ from streamcanary.model.replicas import Membership, Ownership, Replica, TakenLea
 from streamcanary.model.spend import Spend
 from streamcanary.store import history, rollups
 from streamcanary.store.connection import Connection
-from streamcanary.store.postgres.fencing import (
+from streamcanary.store.postgres.replication.fencing import (
     check_session,
     fence_expired,
     fold_spend,
@@ -64,7 +64,7 @@ _SET_SPEND = (
 
 
 class LeaseBackend(Protocol):
-    """The part of :class:`~.backend.PostgresBackend` that the lease store uses."""
+    """The part of :class:`~streamcanary.store.postgres.backend.PostgresBackend` that the lease store uses."""
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """Call ``fn`` in a durable transaction, after the writes that were queued before."""
