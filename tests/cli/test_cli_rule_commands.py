@@ -97,7 +97,7 @@ async def test_an_unknown_rule_or_configuration_is_an_invalid_file(tmp_path: Pat
     )
     result = await run_command("test-rules", path)
     assert 2 == result.code
-    assert "tests[0].alert_rule_test[0].alertname: unknown rule 'Eror'; known: BudgetExhausted" in result.stderr
+    assert "tests[0].alert_rule_test[0].alertname: unknown rule 'Eror'; known: BehindSchedule" in result.stderr
     path.write_text(inline.replace("RULES", "rule_files: [nowhere.yaml]"))
     result = await run_command("test-rules", path)
     assert (2, f"{tmp_path / 'nowhere.yaml'}: no such file; give the path of a configuration file\n") == (

@@ -5,6 +5,7 @@ import logging
 import resource
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 
 from msgspec import Struct, field
@@ -97,8 +98,7 @@ class Simulation:
     def run(self) -> Figures:
         """Run the soak."""
         cpu = time.process_time()
-        logging.getLogger("streamcanary").setLevel(logging.CRITICAL)
-        with many_in_one_process(self._scale, self._events):
+        with _without_logs(), many_in_one_process(self._scale, self._events):
             self._around = Surroundings(self._scale, self._world, self._database, self._fleet, self._ledger)
             for _ in range(self._scale.replicas):
                 self._start()
@@ -306,3 +306,15 @@ def _memory() -> float:
 def describe_memory(samples: Iterable[tuple[float, float]]) -> str:
     """Return the samples as text."""
     return ", ".join(f"{hours:.0f} h {size:.0f} MB" for hours, size in samples)
+
+
+@contextmanager
+def _without_logs() -> Iterator[None]:
+    """Make no log lines: thousands of faults are meant."""
+    log = logging.getLogger("streamcanary")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
