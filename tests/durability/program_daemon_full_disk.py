@@ -39,6 +39,8 @@ def config(provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
             "rules": {
                 "NoData": {"enabled": False},
                 "TargetRejected": {"enabled": False},
+                "CertificateExpiring": {"enabled": False},
+                "CertificateExpiringSoon": {"enabled": False},
                 "Down": {"detector": {"type": "consecutive", "failures": 2, "resolve_after": 2}},
             },
             "receivers": {
