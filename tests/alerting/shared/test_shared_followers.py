@@ -1,6 +1,7 @@
 """Replicas that do not own alerting: what they show, and silences that are created at them."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from streamcanary.alerting.service.shared import input_requests
 from streamcanary.alerting.service.shared.input_codec import encode_silence
+from streamcanary.alerting.service.shared.leased_service import LeasedAlertingService
 from streamcanary.model.alerts.row_change import RUN_TABLES
 from streamcanary.model.alerts.silence import MAX_SILENCES, Silence
+from streamcanary.model.replicas import ALERTS
 from streamcanary.store.errors import StoreFailing
 from support.alerting.builders import CHAT, NOON, THREE_FAILURES_RULE, alerts, bad, webhook_config
 from support.alerting.service import OUTAGE, RECOVERY, wait_until, webhooks_config
@@ -25,6 +28,12 @@ ALL = ('alert=~".*"',)
 def silence(name: str = "x", *, match: tuple[str, ...] = ALL) -> Silence:
     """Build a silence of an hour from ``NOON``."""
     return Silence(id=name, match=match, starts=NOON, until=NOON + 3600)
+
+
+def count_of(kind: type) -> int:
+    """Return how many objects of this class there are in the process."""
+    gc.collect()
+    return sum(type(one) is kind for one in gc.get_objects())
 
 
 async def refresh(replica: Replica) -> None:
@@ -78,6 +87,69 @@ async def test_follower_shows_the_evidence_of_alerts_that_fire() -> None:
         clock.advance(5)
         await refresh(two)
         [shown], [known] = two.alerting.status.incidents, one.alerting.status.incidents
+        assert (9, known.incident.evidence) == (shown.incident.evidence.bad, shown.incident.evidence)
+
+
+async def test_follower_forgets_detectors_that_nobody_asks_for() -> None:
+    """They take memory until a minute after they were read last; the next one who asks sees them a second later."""
+    clock = ManualClock()
+    async with running_replicas(alerts(receivers={}), clock=clock) as (one, two):
+        await one.take_over()
+        add_runs(one.alerts, bad(0), bad(1))
+        await wait_until(lambda: not one.alerts.inputs)
+        await wait_until(lambda: two.alerting.view.rules("chat")[0].progress)
+        clock.advance(15)
+        await refresh(two)
+        clock.advance(60)
+        await refresh(two)
+        assert 0 == two.alerting.view.rules("chat")[0].progress
+        await refresh(two)
+        assert "2 of 3 in a row" == two.alerting.view.rules("chat")[0].text
+
+
+async def test_former_owner_forgets_detectors() -> None:
+    """A minute after it has handed over, also if the database cannot be read then."""
+    clock = ManualClock()
+    async with running_replicas(alerts(receivers={}), clock=clock) as (one, _):
+        await one.take_over()
+        add_runs(one.alerts, bad(0), bad(1))
+        await wait_until(lambda: not one.alerts.inputs)
+        one.inputs.failure = StoreFailing("the database does not answer")
+        await one.release()
+        assert "2 of 3 in a row" == one.alerting.view.rules("chat")[0].text
+        clock.advance(60)
+        await refresh(one)
+        assert 0 == one.alerting.view.rules("chat")[0].progress
+
+
+async def test_former_owner_keeps_nothing_of_the_evaluation() -> None:
+    """Neither after a hand-over nor after a loss, nor when it owns alerting again: its state is large."""
+    async with running_replicas(alerts(receivers={})) as (one, _):
+        for end in ("release", "lose", "release"):
+            await one.take_over()
+            await wait_until(lambda: one.alerting.is_owner)
+            assert 1 == count_of(LeasedAlertingService)
+            if end == "release":
+                await one.release()
+            else:
+                one.alerting.lost([ALERTS])
+            await refresh(one)
+            assert 0 == count_of(LeasedAlertingService)
+
+
+async def test_former_owner_keeps_the_evidence_of_alerts_that_fire() -> None:
+    """It is shown for as long as the alerts are."""
+    clock = ManualClock()
+    async with running_replicas(alerts(receivers={}), clock=clock) as (one, _):
+        await one.take_over()
+        add_runs(one.alerts, *[bad(number) for number in range(9)])
+        await wait_until(lambda: not one.alerts.inputs)
+        [known] = one.alerting.status.incidents
+        one.inputs.failure = StoreFailing("the database does not answer")
+        await one.release()
+        clock.advance(60)
+        await refresh(one)
+        [shown] = one.alerting.status.incidents
         assert (9, known.incident.evidence) == (shown.incident.evidence.bad, shown.incident.evidence)
 
 

@@ -171,8 +171,8 @@ class SharedAlerting:
         """The status snapshot: open incidents and undelivered notifications."""
         if (service := self._published_service) is not None:
             return service.status
-        setup = self._current_setup()
-        return setup.status_builder.snapshot(self._state, {}, self._clock.time(), self._clock.monotonic())
+        builder = self._current_setup().status_builder
+        return builder.snapshot(self._state, {}, self._clock.time(), self._clock.monotonic())
 
     def liveness_checks(self) -> dict[str, Callable[[], str | None]]:
         """Return the liveness checks that must pass before a heartbeat is sent, by name.
@@ -303,12 +303,15 @@ class SharedAlerting:
         """Run ``service`` once the ``former`` one has ended."""
         if former is not None:
             await asyncio.wait({former})
+            former = None  # an ended task refers to what it ran by its error: to all the state
         error: StoreError | None = None
         try:
             await service.run()
         except* (SessionLost, LeaseLost) as group:
             error = _first(group)
         finally:
+            if self._task is asyncio.current_task():
+                self._task = None  # for the same reason
             if self._service is service:
                 self._show_stored()
             self._metrics.end()
@@ -325,8 +328,8 @@ class SharedAlerting:
 
     def _show_stored(self) -> None:
         """Show the stored state from now on, beginning with what this replica has committed."""
-        service, self._service = self._service, None
-        if service is not None and service.is_published:
+        service, self._service = self._published_service, None
+        if service is not None:
             self._stored.take(service.state, service.history.unfinished)
 
     def _report_owner(self, *, is_owner: bool) -> None:
@@ -375,15 +378,13 @@ class SharedAlerting:
     def _current_setup(self) -> Setup:
         """Return the configuration of this replica, with the keys of the alerts that are open."""
         engine = self._setup.engine
-        keys = former_keys(self._stored.state.incidents.values(), engine.bindings, engine.instance)
-        if keys:
+        if keys := former_keys(self._stored.state.incidents.values(), engine.bindings, engine.instance):
             self._former_keys = {**self._former_keys, **keys}
             self._setup = create_setup(self._setup.config, engine.instance, self._setup.canaries, self._former_keys)
         return self._setup
 
     def _current(self) -> tuple[AlertsConfig, Engine, State]:
-        service = self._published_service
-        if service is not None:
+        if (service := self._published_service) is not None:
             return service.current
         setup = self._current_setup()
         return setup.config, setup.engine, self._stored.state

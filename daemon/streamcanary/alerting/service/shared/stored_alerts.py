@@ -32,6 +32,9 @@ EVIDENCE_INTERVAL: Final = 5.0
 BASELINES_INTERVAL: Final = 300.0
 """The same for baselines, which are learned once a day."""
 
+KEEP_DETECTORS: Final = 60.0
+"""Seconds after which detectors are forgotten that were not read again: they are most of the memory of a state."""
+
 _MAX_EVIDENCE: Final = 200  # alerts
 _SHOWN_TABLES: Final = tuple(name for name in TABLES if name not in RUN_TABLES and name != "baselines")
 
@@ -41,8 +44,8 @@ class StoredAlerts:
 
     ``error`` is why it cannot be read now; empty if it can. What is large is read when somebody has asked for it, at
     most every :data:`DETAILS_INTERVAL` seconds: detectors, and the timelines of ``unfinished`` incidents. The detectors
-    of alerts that fire are read every :data:`EVIDENCE_INTERVAL` seconds. ``is_needed`` returns whether :meth:`run` has
-    to read.
+    of alerts that fire are read every :data:`EVIDENCE_INTERVAL` seconds; the others are forgotten when nobody asks any
+    more. ``is_needed`` returns whether :meth:`run` has to read.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class StoredAlerts:
         """Check for new revisions until cancelled, while that is needed."""
         while True:
             self._wake.clear()
+            self._forget_detectors()
             try:
                 if self._is_needed():
                     await self.refresh()
@@ -117,6 +121,14 @@ class StoredAlerts:
                 await self._read_part(name)
                 self._requested.discard(name)
             self.as_of, self.error = now, ""
+
+    def _forget_detectors(self) -> None:
+        """Forget the detectors that nobody has asked for recently, but those of open incidents."""
+        if "detectors" not in self._read_at or not self._is_old("detectors", KEEP_DETECTORS):
+            return
+        del self._read_at["detectors"]
+        kept = {key: value for key, value in self.state.detectors.items() if key in self.state.incidents}
+        self.state = msgspec.structs.replace(self.state, detectors=kept)
 
     def _is_old(self, name: str, seconds: float) -> bool:
         return self._clock.monotonic() - self._read_at.get(name, -math.inf) >= seconds
