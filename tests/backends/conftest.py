@@ -8,6 +8,7 @@ import pytest
 from msgspec import Struct
 from tools.observe.stack import Stack, running_stack
 
+from support.postgresql.cluster import Cluster
 from support.programs.required_tools import require_tool
 
 LENGTH = 70.0
@@ -32,8 +33,8 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
     """Return the finished scenario. Its programs keep running; the simulated provider stands still."""
     programs = {name: require_tool(name) for name in ("prometheus", "jaeger", "otelcol")}
     folder = tmp_path_factory.mktemp("observe")
-    with asyncio.Runner() as runner:
-        context = running_stack(folder, programs, compare_ways=True, with_grafana=False)
+    with Cluster() as cluster, cluster.database() as database, asyncio.Runner() as runner:
+        context = running_stack(folder, programs, database=database, compare_ways=True, with_grafana=False)
         stack = runner.run(context.__aenter__())
         try:
             start = time.time()

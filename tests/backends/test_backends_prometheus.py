@@ -12,15 +12,22 @@ from backends.conftest import Scenario
 from streamcanary.telemetry.dashboards import load_dashboards
 from support.programs.promtool import check_rules
 
-pytestmark = [pytest.mark.real("prometheus"), pytest.mark.real("jaeger"), pytest.mark.real("otelcol")]
+pytestmark = [pytest.mark.real(tool) for tool in ("prometheus", "jaeger", "otelcol", "postgresql")]
 
 DASHBOARDS = load_dashboards()
 QUERIES = [(dashboard.name, each) for dashboard in DASHBOARDS.values() for each in panel_queries(dashboard.text)]
 QUERY_IDS = [f"{name}, {each.panel}{f', {each.letter}' if each.letter else ''}" for name, each in QUERIES]
 OF_RANGE = [(name, each) for name, each in QUERIES if each.is_instant and "$__range]" in each.expr and name != "genai"]
 """The numbers and columns over the time range of the daemon's own dashboards: what is now may differ by a scrape."""
-MAY_BE_ZERO = {("daemon", "Lost telemetry")}
-"""Panels whose right value in the scenario is 0: everything is delivered."""
+MAY_BE_ZERO = {
+    ("daemon", "Lost telemetry"),
+    ("daemon", "Standby"),
+    ("daemon", "Dropped runs"),
+    ("daemon", "Waiting runs"),
+    ("daemon", "Lost leases and dropped runs by reason"),
+    ("daemon", "Shed runs"),
+}
+"""Panels whose right value in the scenario may be 0: everything is delivered in time, and replicas agree."""
 STEP = 5.0
 TOLERANCE = 4.0
 """Seconds by which one way may be behind the other: both have an interval of one second."""

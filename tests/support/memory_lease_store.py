@@ -304,6 +304,10 @@ class MemoryAlertConnection:
         """Return the first inputs."""
         return await self.connection.call(self._pending, limit)
 
+    async def count_pending(self) -> int:
+        """Return the number of inputs."""
+        return await self.connection.call(self._alerts.inputs.__len__)
+
     async def is_pending(self, id: int) -> bool:  # noqa: A002 - as in the database
         """Return whether the input waits."""
         return await self.connection.call(self._alerts.inputs.__contains__, id)

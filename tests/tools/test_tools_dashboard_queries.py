@@ -292,3 +292,25 @@ def test_only_canaries_that_failed_have_a_band(tmp_path):
         {"series": RUNS.replace("failed", "ok").replace("chat", "good"), "values": "0+1x40"},
     ]
     check(tmp_path, queries.failing_canary_runs(), series, {8: [('{canary="chat"}', 1.0)]})
+
+
+@pytest.mark.parametrize("chosen", [".*", "chat", "(chat|search)"])
+def test_rate_limits_of_a_target_are_shown_whichever_canary_is_chosen(tmp_path, chosen):
+    """Also beside those of a canary of another daemon; calls of applications, which have no target, are left out."""
+    expr = next(
+        target["expr"]
+        for panel in panels(load_dashboards()["canary"].text)
+        for target in panel["targets"]
+        if panel["title"] == "Rate-limit headroom" and "by (canary" in target["expr"]
+    )
+    name = "streamcanary_ratelimit_headroom_ratio"
+    series = [
+        {"series": f'{name}{{target="openai", provider="openai", type="requests"}}', "values": "20x40"},
+        {"series": f'{name}{{{CANARY}, type="tokens"}}', "values": "40x40"},
+        {"series": f'{name}{{type="tokens"}}', "values": "60x40"},
+    ]
+    expected = [
+        ('{target="openai", type="requests"}', 20.0),
+        ('{canary="chat", target="openai", type="tokens"}', 40.0),
+    ]
+    check(tmp_path, expr.replace("$canary", chosen), series, {5: expected})

@@ -1,7 +1,7 @@
 """Show the dashboards and traces with data: run everything on loopback, print the addresses, end on Ctrl-C.
 
-Builds Prometheus, Jaeger and an OpenTelemetry Collector with Go if need be; what is not available is left out with the
-reason. Grafana is used if it is on PATH.
+Builds Prometheus, Jaeger and an OpenTelemetry Collector with Go if need be, and unpacks PostgreSQL; what is not
+available is left out with the reason. Grafana is used if it is on PATH.
 """
 
 import argparse
@@ -10,16 +10,19 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from streamcanary.telemetry.dashboards import load_dashboards
 
 from .pictures import Source, draw
 from .processes import StartFailed
-from .stack import Stack, find_programs, running_stack
+from .stack import REPLICAS, Stack, find_programs, running_stack
 
-_PROGRAMS = ("prometheus", "jaeger", "otelcol")
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
+from support.postgresql.cluster import Cluster  # type: ignore[import-not-found]
+
+_PROGRAMS = ("prometheus", "jaeger", "otelcol", "postgresql")
 
 
 def main() -> int:
@@ -30,9 +33,13 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="at the end, draw each dashboard as SVG there")
     arguments = parser.parse_args()
     programs, missing = find_programs(_PROGRAMS, build=not arguments.find)
-    with tempfile.TemporaryDirectory(prefix="streamcanary-observe-") as folder:
+    with ExitStack() as cleanup:
+        folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="streamcanary-observe-"))
+        database = None
+        if programs.pop("postgresql", None):
+            database = cleanup.enter_context(cleanup.enter_context(Cluster()).database())
         try:
-            asyncio.run(_observe(Path(folder), programs, missing, arguments.seconds, arguments.pictures))
+            asyncio.run(_observe(Path(folder), programs, missing, database, arguments.seconds, arguments.pictures))
         except StartFailed as error:
             _write(str(error))
             return 1
@@ -40,12 +47,17 @@ def main() -> int:
 
 
 async def _observe(
-    folder: Path, programs: dict[str, Path], missing: dict[str, str], seconds: float | None, pictures: Path | None
+    folder: Path,
+    programs: dict[str, Path],
+    missing: dict[str, str],
+    database: str | None,
+    seconds: float | None,
+    pictures: Path | None,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with running_stack(folder, programs) as stack:
+    async with running_stack(folder, programs, database=database) as stack:
         for line in describe(stack, missing):
             _write(line)
         with suppress(TimeoutError):
@@ -74,6 +86,7 @@ def describe(stack: Stack, missing: dict[str, str]) -> list[str]:
         "Jaeger": (stack.jaeger, "traces"),
         "Collector": (stack.collector, "takes OTLP from applications"),
         "Grafana": (stack.grafana, "the dashboards"),
+        **{name: (address, "a replica") for name, address in zip(REPLICAS, stack.replicas, strict=False)},
     }
     lines = [f"{name:<13} {address:<24} {text}" for name, (address, text) in rows.items() if address]
     lines += [f"{name:<13} is missing: {reason}" for name, reason in missing.items()]

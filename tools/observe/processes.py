@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import urllib.error
 import urllib.request
@@ -13,6 +14,7 @@ from pathlib import Path
 _READY_WITHIN = 60.0
 _END_WITHIN = 15.0
 _POLL = 0.1
+_PAUSE_AFTER, _PAUSE, _PAUSE_EVERY = 20.0, 6.0, 60.0  # seconds
 
 
 class StartFailed(Exception):
@@ -47,6 +49,24 @@ async def running(
         yield process
     finally:
         await _end(process)
+
+
+async def pause_repeatedly(process: asyncio.subprocess.Process) -> None:
+    """Stop ``process`` with SIGSTOP for six seconds of each minute, and continue it, until cancelled."""
+    while True:
+        await asyncio.sleep(_PAUSE_AFTER)
+        process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(_PAUSE)
+        finally:
+            process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(_PAUSE_EVERY - _PAUSE_AFTER - _PAUSE)
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel ``task``, and wait for its end."""
+    task.cancel()
+    await asyncio.wait({task})
 
 
 async def _wait_until_ready(name: str, process: asyncio.subprocess.Process, ready: str | None, log: Path) -> None:

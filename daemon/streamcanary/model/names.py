@@ -345,6 +345,12 @@ REPLICA_RENEWAL_DURATION = Metric(
     "Time that the database took to renew the leases of this replica",
     PHASE_BUCKETS,
 )
+REPLICA_PENDING_INPUTS = Metric(
+    "streamcanary.replica.pending_inputs",
+    "gauge",
+    "{input}",
+    "Runs and silences of all replicas that wait for the owner of alerts at its last read, else 0; only with store.url",
+)
 RUNS_DROPPED = Metric(
     "streamcanary.runs.dropped",
     "counter",

@@ -6,6 +6,7 @@ import pytest
 
 from streamcanary.alerting.service.shared import shared_alerting
 from streamcanary.alerting.service.shared.input_feed import MAX_BATCH
+from streamcanary.model import names
 from streamcanary.model.alerts.pending_input import PendingInput
 from streamcanary.model.replicas import Membership, Replica
 from streamcanary.store.errors import SessionLost, StoreFailing
@@ -13,6 +14,7 @@ from support.alerting.builders import bad, good
 from support.alerting.service import OUTAGE, RECOVERY, accepted_types, wait_until, webhooks_config
 from support.alerting.shared import add_runs, running_replicas
 from support.servers.receiver import FakeReceiver
+from support.telemetry.in_memory import RecordedTelemetry
 
 
 async def test_owner_evaluates_the_runs_of_all_replicas() -> None:
@@ -207,3 +209,17 @@ async def test_backlog_is_evaluated_in_the_order_of_ids() -> None:
         await hook.wait_for_deliveries(1)
         await wait_until(lambda: not one.alerts.inputs)
         assert 3 == hook.deliveries[0].json["alerts"][0]["evidence"]["bad"]
+
+
+async def test_inputs_that_wait_are_counted(recorded: RecordedTelemetry) -> None:
+    """While the database takes no commit, the number of all inputs is reported, also if it is more than one batch."""
+    async with FakeReceiver() as hook, running_replicas(webhooks_config(hook=hook), 1) as (one,):
+        await one.take_over()
+        await wait_until(lambda: one.alerting.is_owner)
+        one.inputs.gate.clear()
+        add_runs(one.alerts, *(good(number) for number in range(MAX_BATCH + 7)))
+        await wait_until(lambda: one.inputs.waiting_commits)
+        assert MAX_BATCH + 7 == recorded.value(names.REPLICA_PENDING_INPUTS.name)
+        one.inputs.gate.set()
+        await wait_until(lambda: not one.alerts.inputs)
+        await wait_until(lambda: recorded.value(names.REPLICA_PENDING_INPUTS.name) == 0)

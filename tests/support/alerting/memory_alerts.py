@@ -109,6 +109,11 @@ class MemoryAlertInputs:
         await self._travel()
         return sorted(self.alerts.inputs.values(), key=lambda one: one.id)[:limit]
 
+    async def count_pending(self) -> int:
+        """Return the number of inputs."""
+        await self._travel()
+        return len(self.alerts.inputs)
+
     async def is_pending(self, id: int) -> bool:  # noqa: A002 - as in the database
         """Return whether the input waits."""
         await self._travel()

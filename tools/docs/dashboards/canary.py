@@ -1,9 +1,12 @@
-"""The details of canaries: where the time of an attempt goes, what fails, and how close the limits are."""
+"""The details of canaries: where the time of an attempt goes, what fails, and how close the limits are.
+
+With ``telemetry.series: reduced``, durations and rate limits are those of targets, whichever canary is chosen.
+"""
 
 from streamcanary.model import names
 
 from .board import Board
-from .metrics import CANARY_LABELS, RANGE, heat, increase, new_increase, quantile, rate, series
+from .metrics import CANARY_LABELS, MEASUREMENT_SELECTOR, RANGE, heat, increase, new_increase, quantile, rate, series
 from .panels import BAD as RED
 from .panels import (
     GOOD,
@@ -36,6 +39,12 @@ _DEPRECATED = ((None, GOOD), (1, ORANGE))
 _MODEL_LABELS = ("canary", "target", "provider", "response_model", "system_fingerprint", "service_tier")
 _MODELS = f"max by ({', '.join(_MODEL_LABELS)}) ({series(names.MODEL_INFO)})"
 _ATTEMPT = rate(names.ATTEMPT_DURATION, "", suffix="_count")
+
+
+def _limits(function: str, metric: names.Metric) -> str:
+    """Return a gauge of rate limits: those of each canary, or of each target."""
+    return f"{function} by (canary, target, type) ({series(metric, selector=MEASUREMENT_SELECTOR)})"
+
 
 _NOW = (
     number(
@@ -78,7 +87,7 @@ _NOW = (
     number(
         "Rate-limit headroom",
         "The smallest part of a rate limit that is left, of those that the providers report.",
-        f"min({series(names.RATE_LIMIT_HEADROOM)})",
+        f"min({series(names.RATE_LIMIT_HEADROOM, selector=MEASUREMENT_SELECTOR)})",
         unit="percentunit",
         steps=((None, RED), (0.1, ORANGE), (0.25, GOOD)),
         none="not reported",
@@ -106,22 +115,22 @@ _TIME = (
     lines(
         "First token",
         "Time from the start of an attempt to its first token, by canary. Exemplars link to traces.",
-        query(quantile(0.5, names.FIRST_TOKEN_TIME, "canary"), "{{canary}}, median"),
-        query(quantile(0.95, names.FIRST_TOKEN_TIME, "canary"), "{{canary}}, 95 %", exemplar=True),
+        query(quantile(0.5, names.FIRST_TOKEN_TIME, "canary, target"), "{{canary}} {{target}}, median"),
+        query(quantile(0.95, names.FIRST_TOKEN_TIME, "canary, target"), "{{canary}} {{target}}, 95 %", exemplar=True),
         unit="s",
     ),
     lines(
         "Gaps between tokens",
         "The longest gap of an attempt, and its median gap: a long gap beside a short median is a stall.",
-        query(quantile(0.95, names.MAX_GAP, "canary"), "{{canary}}, longest, 95 %", exemplar=True),
-        query(quantile(0.5, names.MEDIAN_GAP, "canary"), "{{canary}}, median"),
+        query(quantile(0.95, names.MAX_GAP, "canary, target"), "{{canary}} {{target}}, longest, 95 %", exemplar=True),
+        query(quantile(0.5, names.MEDIAN_GAP, "canary, target"), "{{canary}} {{target}}, median"),
         unit="s",
     ),
     lines(
         "Output speed",
         "Tokens a second after the first token: the median, and the speed that 90 % of the attempts exceed.",
-        query(quantile(0.5, names.OUTPUT_SPEED, "canary"), "{{canary}}, median"),
-        query(quantile(0.1, names.OUTPUT_SPEED, "canary"), "{{canary}}, 90 % exceed"),
+        query(quantile(0.5, names.OUTPUT_SPEED, "canary, target"), "{{canary}} {{target}}, median"),
+        query(quantile(0.1, names.OUTPUT_SPEED, "canary, target"), "{{canary}} {{target}}, 90 % exceed"),
         unit="tok/s",
     ),
 )
@@ -171,7 +180,7 @@ _ERRORS = (
     lines(
         "Wait before a retry",
         "The mean and the 95 % quantile of the time that the client waited before a further attempt.",
-        query(quantile(0.95, names.RETRY_DELAY, "canary"), "{{canary}}, 95 %"),
+        query(quantile(0.95, names.RETRY_DELAY, "canary, target"), "{{canary}} {{target}}, 95 %"),
         unit="s",
     ),
 )
@@ -179,7 +188,7 @@ _LIMITS = (
     lines(
         "Rate-limit headroom",
         "Part of the rate limit that is left, as the provider reported it last.",
-        query(f"min by (canary, type) ({series(names.RATE_LIMIT_HEADROOM)})", "{{canary}}, {{type}}"),
+        query(_limits("min", names.RATE_LIMIT_HEADROOM), "{{canary}} {{target}}, {{type}}"),
         unit="percentunit",
         steps=((None, RED), (0.1, ORANGE), (0.25, GOOD)),
         highest=1,
@@ -188,14 +197,14 @@ _LIMITS = (
     lines(
         "Rate limit",
         "Requests and tokens that are left, and the limit.",
-        query(f"min by (canary, type) ({series(names.RATE_LIMIT_REMAINING)})", "{{canary}}, {{type}} left"),
-        query(f"min by (canary, type) ({series(names.RATE_LIMIT_LIMIT)})", "{{canary}}, {{type}} limit"),
+        query(_limits("min", names.RATE_LIMIT_REMAINING), "{{canary}} {{target}}, {{type}} left"),
+        query(_limits("min", names.RATE_LIMIT_LIMIT), "{{canary}} {{target}}, {{type}} limit"),
         width=8,
     ),
     lines(
         "Rate limit is reset in",
         "Time until the rate limit is reset, as the provider reported it at the last run.",
-        query(f"max by (canary, type) ({series(names.RATE_LIMIT_RESET)})", "{{canary}}, {{type}}"),
+        query(_limits("max", names.RATE_LIMIT_RESET), "{{canary}} {{target}}, {{type}}"),
         unit="s",
         width=8,
     ),

@@ -2,6 +2,7 @@
 
 from streamcanary.model import names
 
+from . import replicas
 from .board import Board
 from .metrics import RANGE, RATE, heat, increase, quantile, rate, series
 from .panels import (
@@ -88,6 +89,16 @@ _SCHEDULE = (
         query(increase(names.RUNS, "outcome"), "{{outcome}}"),
         colours=OUTCOME_COLOURS,
     ),
+    lines(
+        "Shed runs",
+        "Share of the due runs that a daemon skips, because it is behind schedule; they are missed runs with the "
+        "reason `behind_schedule`.",
+        query(f"max by (instance) ({series(names.SCHEDULE_SHED, selector='')})", _INSTANCE),
+        unit="percentunit",
+        steps=((None, GOOD), (0.001, BAD)),
+        width=24,
+        height=5,
+    ),
 )
 _PROCESS = (
     rows(
@@ -156,5 +167,5 @@ BOARD = Board(
     title="streamcanary: daemon",
     description="Whether runs start in time, and whether the daemon keeps up.",
     variables=CANARY_VARIABLES,
-    rows=(("Now", _NOW), ("Schedule", _SCHEDULE), ("Process", _PROCESS)),
+    rows=(("Now", _NOW), ("Schedule", _SCHEDULE), ("Replicas", replicas.PANELS), ("Process", _PROCESS)),
 )

@@ -15,6 +15,11 @@ ALERT_SELECTOR: Final = 'canary=~"$canary", target=~"$target", provider=~"$provi
 """The alerts that the variables of the dashboard select. All includes those about the daemon, which have no canary."""
 CANARY_SELECTOR: Final = f'{ALERT_SELECTOR}, canary!=""'
 """The series of canaries that the variables select. Calls of applications with our client have no canary."""
+MEASUREMENT_SELECTOR: Final = 'canary=~"$canary|", target=~"$target", provider=~"$provider", target!=""'
+"""The series of histograms and rate limits that the variables select: with reduced series those of the targets, too.
+
+These have no canary, so that a chosen canary does not leave them out. Applications with our client have no target.
+"""
 CANARY_LABELS: Final = "canary, target, provider"
 RATE: Final = "$__rate_interval"
 """At least four scrapes, and longer than the time between two points: the window of rates and quantiles.
@@ -93,9 +98,11 @@ def rate(
     *,
     suffix: str = "",
     within: str = RATE,
-    selector: str = CANARY_SELECTOR,
+    selector: str | None = None,
 ) -> str:
     """Return the rate per second of a counter, or of the part ``suffix`` of a histogram, summed by ``by``."""
+    if selector is None:
+        selector = MEASUREMENT_SELECTOR if suffix else CANARY_SELECTOR
     rates = f"rate({_select(metric_name(metric) + suffix, matchers, selector)}[{within}])"
     if part := _PARTS.get(suffix):
         rates += f" or {part}(rate({series(metric, matchers, selector=selector)}[{within}]))"
@@ -109,7 +116,7 @@ def quantile(
     matchers: str = "",
     *,
     within: str = RATE,
-    selector: str = CANARY_SELECTOR,
+    selector: str = MEASUREMENT_SELECTOR,
 ) -> str:
     """Return a quantile of a histogram, by the labels ``by``: of one with explicit buckets, or a native one."""
     labels = f"{by}, le" if by else "le"
@@ -121,13 +128,13 @@ def quantile(
     )
 
 
-def mean(metric: Metric, by: str, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
+def mean(metric: Metric, by: str, matchers: str = "", *, selector: str = MEASUREMENT_SELECTOR) -> str:
     """Return the mean of the observations of a histogram, by the labels ``by``."""
     total, count = (rate(metric, by, matchers, selector=selector, suffix=part) for part in ("_sum", "_count"))
     return f"{total} / ({count} > 0)"
 
 
-def heat(metric: Metric, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
+def heat(metric: Metric, matchers: str = "", *, selector: str = MEASUREMENT_SELECTOR) -> str:
     """Return the observations of a histogram in each bucket, or the native histogram of them."""
     buckets = f"rate({_select(f'{metric_name(metric)}_bucket', matchers, selector)}[{RATE}])"
     native = f"rate({series(metric, matchers, selector=selector)}[{RATE}])"

@@ -29,6 +29,10 @@ class AlertInputs(Protocol):
         """
         ...
 
+    async def count_pending(self) -> int:
+        """Return the number of pending inputs, of which there may be many."""
+        ...
+
     async def is_pending(self, id: int) -> bool:  # noqa: A002 - the field's name
         """Return whether the input of ``id`` waits for the owner of alerting."""
         ...

@@ -26,7 +26,7 @@ class InputFeed:
     """Reads the pending inputs, and gives them to ``evaluate`` in batches, each input once, in the order of ids.
 
     ``evaluate`` returns when the batch is committed, and thereby deleted; only then the next one is read. ``at_end`` is
-    called when there are no more.
+    called when there are no more. ``record_waiting`` is called with the number of inputs that wait.
     """
 
     def __init__(
@@ -34,11 +34,13 @@ class InputFeed:
         inputs: AlertInputs,
         evaluate: Callable[[Sequence[PendingInput]], Awaitable[None]],
         at_end: Callable[[], None],
+        record_waiting: Callable[[int], None],
         clock: Clock,
     ) -> None:
         self._inputs = inputs
         self._evaluate = evaluate
         self._at_end = at_end
+        self._record_waiting = record_waiting
         self._clock = clock
         self._wake = asyncio.Event()
         self._read_to_end_at = -math.inf
@@ -82,13 +84,15 @@ class InputFeed:
         """
         started = self._clock.monotonic()
         batch = await self._inputs.pending(MAX_BATCH)
+        is_at_end = len(batch) < MAX_BATCH
+        self._record_waiting(len(batch) if is_at_end else await self._inputs.count_pending())
         if batch:
             await self._evaluate(batch)
-        if len(batch) < MAX_BATCH:
+        if is_at_end:
+            self._record_waiting(0)
             self._read_to_end_at = started
             self._at_end()
-            return True
-        return False
+        return is_at_end
 
     async def _wait(self) -> None:
         try:

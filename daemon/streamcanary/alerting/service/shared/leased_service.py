@@ -78,7 +78,7 @@ class LeasedAlertingService(EngineLoop):
         self._config_problem = config_problem
         self.is_published = False
         self.on_published: Callable[[], None] = lambda: None
-        self.feed = InputFeed(inputs, self._evaluate, self._queue.wake.set, clock)
+        self.feed = InputFeed(inputs, self._evaluate, self._queue.wake.set, self._metrics.record_pending_inputs, clock)
 
     @property
     def store_error(self) -> StoreFailing | None:
