@@ -60,6 +60,14 @@ def test_phases_are_stable_and_spread() -> None:
         assert True is (min(tenths) > 30 and max(tenths) < 90)
 
 
+@pytest.mark.parametrize(("interval", "expected"), [(60.0, 480), (1.0, 8), (0.5, 600)])
+def test_phases_are_eighths_of_a_second(interval: float, expected: int) -> None:
+    """Runs start together at multiples of an eighth of a second, unless the interval is shorter than a second."""
+    phases = {phase_offset("pod", f"canary-{k}", interval) for k in range(600 if interval < 60 else 10_000)}
+    assert expected == len(phases)
+    assert True is (interval < 1 or all(float(8 * phase).is_integer() for phase in phases))
+
+
 class Probe:
     """A runner that records its due times and awaits ``work``."""
 
@@ -327,7 +335,7 @@ def test_few_canaries_run_at_once() -> None:
 def test_many_canaries_are_spread_over_their_interval() -> None:
     """10,000 canaries run first within their interval, in no second many more than in any other."""
     times = start_times([canary(f"canary-{k}") for k in range(10_000)])
-    by_second = Counter(int(time) for time in times.values())
+    by_second = Counter(int(time) % 60 for time in times.values())
     assert 60.0 >= max(times.values())
     assert 60 == len(by_second)
     assert max(by_second.values()) <= 1.25 * 10_000 / 60 + 4

@@ -8,7 +8,7 @@ monotonic clock.
 from statistics import median
 from typing import Final
 
-from streamcanary.canary.triggers import phase_offset
+from streamcanary.canary.triggers import hashed_share
 
 WINDOW: Final = 5.0
 """Seconds in which delays are collected before the share of runs to skip is changed."""
@@ -62,7 +62,7 @@ class LoadShedder:
             return True
         credit = self._credits.get(canary)
         if credit is None:  # canaries begin at different parts: not all skip the same run
-            credit = phase_offset("", canary, 1.0)
+            credit = hashed_share(f"\0{canary}")
         credit += 1.0 - self.share
         self._credits[canary] = credit - 1.0 if credit >= 1.0 else credit
         return credit >= 1.0

@@ -22,6 +22,7 @@ from streamcanary.canary.load_shedding import LoadShedder
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.run_slots import RunSlots, run_limits
 from streamcanary.canary.skipped_runs import SkippedRuns
+from streamcanary.canary.start_turns import StartTurns
 from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, FirstRun, first_runs, to_datetime
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.model.canary import Canary
@@ -111,6 +112,7 @@ class Scheduler:
         self._on_clock_step = on_clock_step
         self._slots: dict[str, RunSlots] = {}
         self._started: dict[str, float] = {}  # when each canary last started, in monotonic seconds
+        self._start_turns = StartTurns()
         self._shedder = LoadShedder()
         self._skipped = SkippedRuns(clock, metrics, self._shedder, on_outcome)
         self._scheduler = AsyncIOScheduler(
@@ -279,6 +281,7 @@ class Scheduler:
             self._skipped.record(self._runners[name].canary, due, "overlap", "the previous run has not ended")
 
     async def _run_if_admitted(self, name: str) -> None:
+        await self._start_turns.take()
         if name not in self._runners:  # a reload has removed it since it was submitted
             return
         runner, due = self._runners[name], self._due_by_canary[name]
