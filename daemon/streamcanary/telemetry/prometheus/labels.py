@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _MAX_ORDERS: Final = 10_000  # sets of names; a daemon has some dozens, whatever a provider sends
+_TEXT: Final = frozenset({str})
 
 _orders: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 class Labels(tuple[Any, ...]):
-    """Attributes whose values are all text: their sorted names, and then the values. Others are kept as they are.
+    """Attributes: their sorted names, and then the values.
 
     Equal to those with the same names and values, whatever their order was. As the key of a table, and as what a series
     keeps, they are one object, of a fifth of the size of a dictionary.
@@ -25,18 +26,19 @@ class Labels(tuple[Any, ...]):
         if order is None:
             order = _order_of(names)
         values = [attributes[name] for name in order]
-        for value in values:
-            if type(value) is not str:
-                return cls((order, *map(_Typed, values)))
+        if not _TEXT.issuperset(map(type, values)):
+            values = [value if type(value) is str else _Typed(value) for value in values]
         return cls((order, *values))
 
     @property
     def attributes(self) -> dict[str, Any]:
         """The attributes as a new dictionary, in the order of their names."""
-        return {
-            name: value.value if isinstance(value, _Typed) else value
-            for name, value in zip(self[0], self[1:], strict=True)
-        }
+        return {name: _value_of(value) for name, value in zip(self[0], self[1:], strict=True)}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of one attribute; ``default`` if there is none of this ``name``."""
+        order: tuple[str, ...] = self[0]
+        return _value_of(self[1 + order.index(name)]) if name in order else default
 
 
 class _Typed:
@@ -53,6 +55,10 @@ class _Typed:
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+
+def _value_of(value: Any) -> Any:
+    return value.value if isinstance(value, _Typed) else value
 
 
 def _order_of(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,18 +5,22 @@ canaries: a data point is built for each series, and exemplars are taken out of 
 their values in place, count their changes, and keep the last exemplars. The same objects supply OTLP, if it is
 cumulative with explicit buckets: then each measurement is aggregated once, for both.
 
-They implement what the SDK calls on an aggregation (``aggregate``, ``collect``). The SDK chooses the kind of a metric
-by the class of a sample, which takes no measurements. :func:`streamcanary.telemetry.prometheus.reader.is_supported`
-checks at the start that the installed SDK works with them. Importing this module imports the SDK.
+They implement what the SDK calls on an aggregation (``aggregate``, ``collect``), and ``record``, for values that do
+not come as a measurement of the SDK. Exemplars are those of sampled spans, whatever the filter of the provider says.
+The SDK chooses the kind of a metric by the class of a sample, which takes no measurements.
+:func:`streamcanary.telemetry.prometheus.reader.is_supported` checks at the start that the installed SDK works with
+them. Importing this module imports the SDK.
 """
 
 from bisect import bisect_left
 from collections.abc import Mapping
 from threading import Lock
+from time import time_ns
 from typing import Any, Final
 
 from msgspec import Struct
 from opentelemetry import metrics as api
+from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics._internal.aggregation import (
     _ExplicitBucketHistogramAggregation,
@@ -180,10 +184,13 @@ class _Series:
         """The attributes, as they were measured."""
         return self.labels.attributes
 
-    def _keep_exemplar(self, bucket: int, measurement: Measurement) -> None:
-        if self.exemplars is None:
-            self.exemplars = {}
-        self.exemplars[bucket] = exemplar_of(measurement)
+    def _keep_exemplar(self, bucket: int, value: float, context: Context | None) -> None:
+        """Keep ``value`` as the exemplar of ``bucket`` if ``context`` has a sampled span."""
+        span_context = get_current_span(context).get_span_context()  # the context itself would keep whole spans
+        if span_context.trace_flags.sampled:
+            if self.exemplars is None:
+                self.exemplars = {}
+            self.exemplars[bucket] = KeptExemplar(value, time_ns(), span_context)
 
     def _new_exemplars(self, until: int) -> list[Exemplar]:
         """Return the exemplars since the last export."""
@@ -205,18 +212,22 @@ class NumberSeries(_Series):
         """Add ``measurement``, or replace the value by an observed one."""
         if self.family.is_observable:
             self._observe(measurement.value)
-            return
+        else:
+            self.record(measurement.value, measurement.context)
+
+    def record(self, value: float, context: Context | None) -> None:
+        """Add ``value``, measured in ``context``."""
         with self.family.store.lock:
-            self.value += measurement.value
+            self.value += value
             self.version += 1
-        if should_sample_exemplar and self.family.kind == "counter" and self._is_failure:
-            self._keep_exemplar(0, measurement)
+        if self.family.kind == "counter" and self._is_failure:
+            self._keep_exemplar(0, value, context)
 
     @property
     def _is_failure(self) -> bool:
         """Whether the series counts failures: exemplars of others are not worth their cost."""
-        attributes = self.attributes
-        return names.ERROR_TYPE in attributes or attributes.get(names.OUTCOME, "ok") != "ok"
+        labels = self.labels
+        return labels.get(names.ERROR_TYPE) is not None or labels.get(names.OUTCOME, "ok") != "ok"
 
     def _observe(self, value: float) -> None:
         if (observed := self.family.store.observed) is None:
@@ -271,8 +282,12 @@ class GaugeSeries(NumberSeries):
         """Replace the value."""
         if self.family.is_observable:
             self._observe(measurement.value)
-            return
-        self.value = measurement.value
+        else:
+            self.record(measurement.value, measurement.context)
+
+    def record(self, value: float, context: Context | None) -> None:
+        """Replace the value by ``value``."""
+        self.value = value
         self.version += 1
 
     def _start_of_point(self) -> None:  # type: ignore[override]
@@ -292,15 +307,17 @@ class HistogramSeries(_Series):
 
     def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
         """Count ``measurement`` in its bucket."""
-        value = measurement.value
+        self.record(measurement.value, measurement.context)
+
+    def record(self, value: float, context: Context | None) -> None:
+        """Count ``value``, measured in ``context``, in its bucket."""
         bucket = bisect_left(self.family.bounds, value)
         with self.family.store.lock:
             self.counts[bucket] += 1
             self.sum += value
             self._lowest, self._highest = min(self._lowest, value), max(self._highest, value)
             self.version += 1
-        if should_sample_exemplar:
-            self._keep_exemplar(bucket, measurement)
+        self._keep_exemplar(bucket, value, context)
 
     def collect(self, temporality: AggregationTemporality, start: int) -> Any:
         """Return the data point for OTLP."""
@@ -339,12 +356,6 @@ _SAMPLES: Final[dict[names.Kind, Any]] = {
     "gauge": _GaugeSample,
     "histogram": _HistogramSample,
 }
-
-
-def exemplar_of(measurement: Measurement) -> KeptExemplar:
-    """Return what is kept of ``measurement``; its context would keep whole spans in memory."""
-    span = get_current_span(measurement.context)
-    return KeptExemplar(measurement.value, measurement.time_unix_nano, span.get_span_context())
 
 
 def new_exemplars(exemplars: Mapping[int, KeptExemplar] | None, since: int) -> list[Exemplar]:
