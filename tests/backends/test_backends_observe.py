@@ -21,9 +21,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.real("prometheus")
 @pytest.mark.real("jaeger")
 @pytest.mark.real("otelcol")
+@pytest.mark.real("postgresql")
 async def test_observe_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     """Each printed address answers; after SIGINT the exit code is 0, and no address answers any more."""
-    for tool in ("prometheus", "jaeger", "otelcol"):
+    for tool in ("prometheus", "jaeger", "otelcol", "postgresql"):
         require_tool(tool)
     command = [sys.executable, "-m", "tools.observe", "--find", "--for", "120", "--pictures", str(tmp_path)]
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
@@ -34,12 +35,13 @@ async def test_observe_ends_cleanly_on_ctrl_c(tmp_path: Path) -> None:
             while "Press Ctrl-C" not in lines[-1]:
                 lines.append((await process.stdout.readuntil(b"\n")).decode())
             addresses = re.findall(r"http://127\.0\.0\.1:\d+", "".join(lines))
-            assert ["streamcanary", "Prometheus", "Jaeger", "Collector"] == [line.split()[0] for line in lines[:4]]
-            assert [True] * 4 == [await answers(address) for address in addresses]
+            names = ["streamcanary", "Prometheus", "Jaeger", "Collector", "replica-1", "replica-2"]
+            assert names == [line.split()[0] for line in lines[: len(names)]]
+            assert [True] * len(names) == [await answers(address) for address in addresses]
             await asyncio.sleep(5)
             process.send_signal(signal.SIGINT)
             assert 0 == await process.wait()
-        assert [False] * 4 == [await answers(address) for address in addresses]
+        assert [False] * len(names) == [await answers(address) for address in addresses]
     finally:
         if process.returncode is None:
             process.kill()

@@ -23,6 +23,7 @@ async def test_two_replicas_share_the_canaries_and_one_takes_over(tmp_path: Path
             await _exported_canaries(replicas, victim),
             await _exported_canaries(replicas, survivor),
         )
+        await _check_messages_about_runs(replicas, victim, survivor)
         await replicas.fail()
         await replicas.kill(victim)
         await replicas.wait_for_open(len(CANARIES))
@@ -38,3 +39,17 @@ async def _exported_canaries(replicas: ReplicaSet, name: str) -> int:
     async with loopback_client() as client:
         text = (await client.get(await replicas.address(name) + "/metrics")).text
     return sum(line.startswith("streamcanary_canary_info{") for line in text.splitlines())
+
+
+async def _check_messages_about_runs(replicas: ReplicaSet, owner: str, other: str) -> None:
+    """Check that a replica names the one that runs a canary when it is asked for a run of it."""
+    pages = {name: await replicas.get(other, f"/api/v1/runs?canary={name}") for name in CANARIES}
+    assert {owner, ""} == {page["kept_by"] for page in pages.values()}
+    canary = next(name for name, page in pages.items() if page["kept_by"])
+    path = f"/api/v1/runs?canary={canary}&outcome=ok"
+    kept = {run["run_id"] for run in pages[canary]["runs"]}  # before it handed the canary over
+    page = await replicas.wait_for(owner, path, lambda page: page["runs"] and page["runs"][0]["run_id"] not in kept)
+    problem = await replicas.wait_for(
+        other, f"/api/v1/runs/{page['runs'][0]['run_id']}", lambda problem: "may keep it" in problem["detail"]
+    )
+    assert f"the replica {owner} runs {canary} and may keep it" in problem["detail"]

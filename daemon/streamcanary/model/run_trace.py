@@ -62,7 +62,12 @@ class RunTrace(Struct, frozen=True, kw_only=True):
 
 
 class RunPage(Struct, frozen=True, kw_only=True):
-    """One page of runs, the latest first; ``next`` is the cursor of the next page, ``None`` on the last one."""
+    """One page of runs, the latest first; ``next`` is the cursor of the next page, ``None`` on the last one.
+
+    ``kept_by`` is the other replica that runs the one canary that was asked for, and so keeps its latest runs: its name
+    and address. Empty if there is none.
+    """
 
     runs: list[RunSummary]
     next: int | None = None
+    kept_by: str = ""

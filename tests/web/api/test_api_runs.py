@@ -64,6 +64,7 @@ async def test_runs_are_listed_the_latest_first() -> None:
             }
         ],
         "next": None,
+        "kept_by": "",
     } == answer.json()
     assert "no-store" == answer.headers["cache-control"]
 

@@ -23,6 +23,17 @@ class Replicas(Protocol):
         ...
 
 
+def other_owner(replicas: Replicas | None, canary: str) -> str:
+    """Return the other replica that runs ``canary`` now, with the address of its web server; empty if none does."""
+    if replicas is None:
+        return ""
+    status, name = replicas.status(), replicas.owner_of(canary)
+    if name in ("", status.name):
+        return ""
+    address = next((row.address for row in status.replicas if row.name == name), "")
+    return f"{name} ({address})" if address else name
+
+
 def replica_endpoints(replicas: Replicas | None) -> list[Endpoint]:
     """Return the endpoint of replicas; without a shared database there are none, and it answers 404."""
 

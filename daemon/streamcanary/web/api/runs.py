@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated, Final, Protocol
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,8 +13,11 @@ from streamcanary.model.config_types.moment import parse_moment
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.model.run_trace import RunPage, RunTrace
+from streamcanary.store.errors import StoreFailing
+from streamcanary.web.api.canaries import RecordedRuns
 from streamcanary.web.api.endpoints import Endpoint
 from streamcanary.web.api.query import read_query
+from streamcanary.web.api.replicas import Replicas, other_owner
 from streamcanary.web.api.responses import json_response
 from streamcanary.web.problems import problem_response
 
@@ -22,6 +25,7 @@ MAX_PAGE: Final = 500
 """Runs in one response."""
 
 _DEFAULT_PAGE = 50
+_MAX_ID = 200
 _OUTCOMES = tuple(kind.value for kind in OutcomeKind if kind is not OutcomeKind.SKIPPED)
 
 
@@ -60,8 +64,13 @@ class KeptRunsQuery(Struct, frozen=True, kw_only=True):
     before: Annotated[int, Meta(ge=1, le=2**63 - 1, description="`next` of the page before.")] = 0
 
 
-def run_endpoints(runs: Runs, clock: Clock) -> list[Endpoint]:
-    """Return the endpoints of finished runs that are kept with their spans."""
+def run_endpoints(
+    runs: Runs, clock: Clock, recorded: RecordedRuns | None = None, replicas: Replicas | None = None
+) -> list[Endpoint]:
+    """Return the endpoints of finished runs that are kept with their spans: each replica keeps those that it made.
+
+    ``recorded`` are the runs in the store, without spans, which all ``replicas`` share.
+    """
 
     async def list_runs(request: Request) -> Response:
         query = read_query(request, KeptRunsQuery)
@@ -72,7 +81,7 @@ def run_endpoints(runs: Runs, clock: Clock) -> list[Endpoint]:
             before=query.before or None,
             limit=query.limit,
         )
-        return json_response(page)
+        return json_response(structs.replace(page, kept_by=other_owner(replicas, query.canary)))
 
     async def find_run(request: Request) -> Response:
         name = request.path_params["id"]
@@ -83,6 +92,8 @@ def run_endpoints(runs: Runs, clock: Clock) -> list[Endpoint]:
             f"no run {scrub(name, limit=40)} is kept; kept are the last good run and the latest failed ones of each "
             "canary: see GET /api/v1/runs"
         )
+        if replicas is not None and recorded is not None:
+            message += await _explain_replicas(name[:_MAX_ID].lower(), recorded, replicas)
         return problem_response(request, 404, message)
 
     return [
@@ -92,7 +103,8 @@ def run_endpoints(runs: Runs, clock: Clock) -> list[Endpoint]:
             handle=list_runs,
             tag="runs",
             summary="List the runs that are kept with their spans, the latest first.",
-            description="Kept are the last good run and the latest failed ones of each canary.",
+            description="Kept are the last good run and the latest failed ones of each canary. Each replica keeps "
+            "those that it made; with `canary`, `kept_by` is the other replica that runs it now.",
             query=KeptRunsQuery,
             result=RunPage,
         ),
@@ -107,6 +119,20 @@ def run_endpoints(runs: Runs, clock: Clock) -> list[Endpoint]:
             problems=(404,),
         ),
     ]
+
+
+async def _explain_replicas(run_id: str, recorded: RecordedRuns, replicas: Replicas) -> str:
+    """Return which other replica may keep a run that is recorded, as the end of a message."""
+    try:
+        run = await recorded.find_run(run_id)
+    except StoreFailing:
+        run = None
+    if run is None:
+        return "; each replica keeps the runs that it made: see GET /api/v1/replicas"
+    path = f"GET /api/v1/canaries/{run.canary}/runs/{run.run_id}"
+    if owner := other_owner(replicas, run.canary):
+        return f"; the replica {owner} runs {run.canary} and may keep it; {path} has its attempts"
+    return f"; the replica that made it does not run {run.canary} any more; {path} has its attempts"
 
 
 def _outcomes(text: str) -> tuple[str, ...]:

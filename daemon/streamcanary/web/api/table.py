@@ -50,7 +50,7 @@ def api_endpoints(sources: ApiSources) -> list[Endpoint]:
         *canary_endpoints(
             sources.statuses, sources.recorded_runs, sources.faults, sources.rules, events.source.event_id
         ),
-        *run_endpoints(sources.runs, sources.clock),
+        *run_endpoints(sources.runs, sources.clock, sources.recorded_runs, sources.replicas),
         *operations_endpoints(sources.history, sources.view, sources.clock),  # silences/preview before silences/{id}
         *alert_endpoints(sources.alerts, sources.clock),
         *reload_endpoints(sources.reloads),

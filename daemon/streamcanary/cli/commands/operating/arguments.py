@@ -102,7 +102,8 @@ VERBS = (
         module="streamcanary.cli.commands.operating.trace",
         help="Show a run as a waterfall",
         description="Print a run of a running daemon as a waterfall: its attempts with their phases, the waits between "
-        "them, and the faults. The daemon keeps the last good run and the latest failed runs of each canary in memory.",
+        "them, and the faults. The daemon keeps the last good run and the latest failed runs of each canary in memory. "
+        "Of several replicas, the one that made the run keeps it; another one says which that is.",
         examples=(
             "streamcanary trace chat-mini",
             "streamcanary trace chat-mini --last-ok",

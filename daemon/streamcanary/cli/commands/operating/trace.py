@@ -76,7 +76,11 @@ def _find_last(arguments: argparse.Namespace) -> Any:
 
 def _explain_absence(arguments: argparse.Namespace) -> str:
     name = printable(arguments.run, 100)
-    if _list(arguments, canary=arguments.run):
+    page = _page(arguments, canary=arguments.run)
+    if kept_by := printable(str(page.get("kept_by", "")), 200):
+        kind = "good" if arguments.last_ok else "failed"
+        return f"no {kind} run of {name} is kept at this replica; the replica {kept_by} runs it: ask it with --url"
+    if page["runs"]:
         if arguments.last_ok:
             return f"no good run of {name} is kept; without --last-ok, the last failed one is printed"
         return f"no failed run of {name} is kept; --last-ok prints the last good one"
@@ -87,7 +91,10 @@ def _explain_absence(arguments: argparse.Namespace) -> str:
 
 def _list(arguments: argparse.Namespace, **parameters: str) -> list[dict[str, Any]]:
     """Return kept runs, the latest first; one, unless ``limit`` says otherwise."""
-    runs: list[dict[str, Any]] = request_daemon(arguments, "GET", f"{_RUNS}?{urlencode({'limit': '1', **parameters})}")[
-        "runs"
-    ]
+    runs: list[dict[str, Any]] = _page(arguments, **parameters)["runs"]
     return runs
+
+
+def _page(arguments: argparse.Namespace, **parameters: str) -> dict[str, Any]:
+    page: dict[str, Any] = request_daemon(arguments, "GET", f"{_RUNS}?{urlencode({'limit': '1', **parameters})}")
+    return page
