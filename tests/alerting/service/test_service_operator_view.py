@@ -6,17 +6,21 @@ import pytest
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import SilenceCreated
+from streamcanary.alerting.forecast.rule_forecasts import rule_forecasts
 from streamcanary.alerting.maintenance import Maintenance
 from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry
 from streamcanary.alerting.service.liveness import DeliveryFailure
+from streamcanary.alerting.service.status.forecasts import BASE_RATE
 from streamcanary.alerting.service.status.maintenance_windows import MAX_WINDOWS, maintenance_windows
 from streamcanary.alerting.service.status.operator_view import OperatorView
 from streamcanary.alerting.service.status.receiver_status import LastAccepted, receiver_statuses
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
+from streamcanary.model.config_types.duration import parse_duration
 from streamcanary.model.status.canary_status import RuleStatus
 from streamcanary.store.database import Store
 from support.alerting.builders import CHAT, NOON, EngineHarness, alerts, bad, good, webhook_config
+from support.alerting.pooled import fleet
 from support.alerting.service import OUTAGE, enqueue_outcomes, running_service, webhooks_config
 from support.clock import ManualClock
 from support.servers.receiver import FakeReceiver
@@ -145,6 +149,18 @@ async def test_forecasts_are_computed_when_asked_for_and_kept() -> None:
     assert len(expected) == len(forecasts)
     assert forecasts[0].startswith("detects bad runs: 20% in ")
     assert forecasts[0].count(" in ") == 3
+
+
+@pytest.mark.parametrize("detector", [RATIO, SPIKE, BURN, {"type": "consecutive", "failures": 3}])
+async def test_rule_over_several_canaries_has_the_forecast_of_their_runs(detector: dict[str, Any]) -> None:
+    """It is that of ``check``, for each kind of detector."""
+    canaries = fleet("abcd")
+    harness = EngineHarness(alerts(rules={"Rule": {"detector": detector, "per": ["target"]}}), *canaries)
+    [expected] = rule_forecasts(harness.config.rules, canaries, base_rate=BASE_RATE)
+    [status] = await view_of(harness).rules_with_forecasts("a")
+    longest = parse_duration(status.forecast.rpartition("100% in ")[2])
+    assert expected.forecast.detection_delays[-1] == pytest.approx(longest, abs=60)
+    assert status.forecast.startswith("detects bad runs: 20% in ")
 
 
 @pytest.mark.parametrize(

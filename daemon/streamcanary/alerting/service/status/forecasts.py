@@ -72,7 +72,7 @@ def _forecast(binding: Binding) -> str:
             delays = zip((f"{factor:g}x" for factor in SHIFT_FACTORS), one.detection_delays, strict=True)
             return _delays(delays, "worse")
         return "learns what is usual"
-    forecast = forecast_detector(detector, without_details(_stream(binding)), BASE_RATE)
+    forecast = forecast_detector(detector, _stream(binding), BASE_RATE)
     rates = (format_fraction(rate) for rate in ERROR_RATES)
     return _delays(zip(rates, forecast.detection_delays, strict=True), "bad runs")
 
