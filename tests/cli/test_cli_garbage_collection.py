@@ -58,6 +58,19 @@ def _frozen() -> list[object]:
     return gc.get_objects()
 
 
+async def test_garbage_is_not_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cycle that is no longer used is collected before the next exemption, however old it is."""
+    waiting: list[Callable[[], None]] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda _, callback: waiting.append(callback))
+    exempt_repeatedly(20)
+    kept = Kept()
+    kept.itself = kept  # type: ignore[attr-defined]
+    gc.collect()  # it survives as an old object
+    del kept
+    waiting.pop()()
+    assert 0 == sum(type(each) is Kept for each in _frozen())
+
+
 @pytest.mark.parametrize(("canaries", "expected"), [(20, 5_000), (10_000, 10_000), (1_000_000, 20_000)])
 async def test_collections_are_rarer_with_many_canaries(canaries: int, expected: int) -> None:
     """With more canaries, more objects are created between two collections; a small daemon has a lower bound."""

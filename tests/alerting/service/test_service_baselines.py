@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from streamcanary.alerting.learning.baseline import DAY, LearnedRate, LearnedVal
 from streamcanary.alerting.service.baseline_learner import LEARNING_INTERVAL, RETRY_INTERVAL, BaselineLearner
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.statistics.rollup import Rollup
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
 from support.alerting.builders import CHAT, NOON, EngineHarness, a_run, alerts
@@ -188,3 +189,25 @@ async def test_a_fleet_whose_runs_are_few_learns_from_rollups(store: Store) -> N
     assert isinstance(rate, LearnedRate)
     assert values.limit("chat", NOON) == pytest.approx(0.734, rel=0.15)
     assert rate.total > 800
+
+
+class CountingStore(UnreliableStore):
+    """Counts the canaries whose rollups are read."""
+
+    rollup_reads = 0
+
+    async def read_rollups(self, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
+        """Return the rollups, and count."""
+        self.rollup_reads += 1
+        return await super().read_rollups(since, canaries)
+
+
+async def test_rollups_are_read_of_canaries_that_have_some_only(store: Store) -> None:
+    """At the first start nothing is recorded, and ten thousand canaries are not read one after the other."""
+    counting = CountingStore(store)
+    learning = Learning(counting)
+    assert (False, 0) == (await learning.learner.learn(), counting.rollup_reads)
+    assert [None] == list(learning.results[0].baselines.values())
+
+    await store.commit((), recorded_runs(0.04))
+    assert (False, 1) == (await learning.learner.learn(), counting.rollup_reads)

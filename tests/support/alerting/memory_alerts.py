@@ -185,6 +185,10 @@ class MemoryAlertStore:
         """Return no runs."""
         return [], None
 
+    async def first_periods(self, canaries: Mapping[str, str]) -> dict[str, int]:
+        """Return no periods."""
+        return {}
+
     async def read_rollups(self, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
         """Return no rollups."""
         return []

@@ -57,6 +57,10 @@ class UnreliableStore:
         assert self.store is not None
         return await self.store.runs_after(last, limit)
 
+    async def first_periods(self, canaries: Mapping[str, str]) -> dict[str, int]:
+        """Return the first periods, or raise ``failure``."""
+        return await self._readable.first_periods(canaries)
+
     async def read_rollups(self, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
         """Return rollups, or raise ``failure``."""
         if self.failure is not None:

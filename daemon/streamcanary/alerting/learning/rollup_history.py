@@ -45,7 +45,7 @@ class RollupHistory:
     def __init__(self, history: History, keys: Collection[str] | None = None) -> None:
         self._history = history
         self._bindings_by_canary: dict[str, list[Binding]] = {}
-        self._pending: dict[str, set[str]] = {}  # by binding: the canaries whose rollups are still to come
+        self._pending: dict[str, int] = {}  # by binding: the number of canaries whose rollups are still to come
         self._blocks: dict[str, list[Block]] = {}
         self._clusterings: dict[str, Clustering] = {}
         self._values: dict[str, PooledValues] = {}
@@ -53,14 +53,14 @@ class RollupHistory:
         for binding in history.short_bindings():
             if keys is not None and binding.key not in keys:
                 continue
-            self._pending[binding.key] = {canary.name for canary in binding.canaries}
+            self._pending[binding.key] = len(binding.canaries)
             for canary in binding.canaries:
                 canaries[canary.name] = canary
                 self._bindings_by_canary.setdefault(canary.name, []).append(binding)
         self.canaries = tuple(canaries.values())
 
     def observe(self, canary: Canary, rollups: Sequence[Rollup], now: float) -> dict[str, LearnedBaseline]:
-        """Add the ``rollups`` of ``canary``, and return what the bindings have learned of which it is the last canary.
+        """Add all ``rollups`` of ``canary``, and return what the bindings have learned of which it is the last canary.
 
         Those from before the canary sends its request are left out. A binding is left out, too, if its recorded runs
         say as much.
@@ -70,9 +70,8 @@ class RollupHistory:
         found: dict[str, LearnedBaseline] = {}
         for binding in self._bindings_by_canary[canary.name]:
             self._add(binding, canary, some)
-            pending = self._pending[binding.key]
-            pending.discard(canary.name)
-            if not pending and (learned := self._learn(binding)) is not None:
+            self._pending[binding.key] -= 1
+            if not self._pending[binding.key] and (learned := self._learn(binding)) is not None:
                 found[binding.key] = msgspec.structs.replace(learned, learned_at=now)
         return found
 

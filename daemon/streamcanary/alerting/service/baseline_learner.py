@@ -7,6 +7,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import islice
 from typing import Final
 
 from streamcanary.alerting.engine.bindings import Bindings
@@ -29,6 +30,8 @@ RETRY_INTERVAL: Final = 3600.0
 """The same while the store cannot be read, or a binding has too few samples to learn from."""
 
 _RUNS_PER_READ = 250
+_BINDINGS_PER_CALL = 50  # that are evaluated at once, in another thread
+_CANARIES_PER_READ = 100  # at the first start, none of them has rollups: that is found out at once
 _PAUSE = 0.01  # seconds between two reads
 _MAX_SLEEP = 60.0  # seconds; the clock may be set, or the machine suspended
 
@@ -93,13 +96,13 @@ class BaselineLearner:
             await asyncio.sleep(_PAUSE)
         learned: dict[str, LearnedBaseline | None] = {}
         results = history.learn(self._clock.time())
-        while (result := await asyncio.to_thread(next, results, None)) is not None:
-            learned[result[0]] = result[1]
+        while found := await asyncio.to_thread(lambda: dict(islice(results, _BINDINGS_PER_CALL))):
+            learned |= found
         learned |= await self._learn_from_rollups(RollupHistory(history), canaries)
         await self._submit(BaselinesLearned(learned))
-        found = sum(baseline is not None for baseline in learned.values())
-        _log.info("baselines learned", extra={"learned": found, "without_history": len(learned) - found})
-        return found == len(learned)
+        count = sum(baseline is not None for baseline in learned.values())
+        _log.info("baselines learned", extra={"learned": count, "without_history": len(learned) - count})
+        return count == len(learned)
 
     async def _learn_from_rollups(
         self, history: RollupHistory, canaries: Iterable[Canary]
@@ -107,9 +110,18 @@ class BaselineLearner:
         """Learn from rollups where the recorded runs do not reach back a day."""
         learned: dict[str, LearnedBaseline | None] = {}
         now, names = self._clock.time(), names_of(canaries)
-        for canary in history.canaries:
-            rollups = await self._store.read_rollups(now - LEARNED_PERIOD, names[canary.name])
-            learned |= await asyncio.to_thread(history.observe, canary, rollups, now)
+        for first in range(0, len(history.canaries), _CANARIES_PER_READ):
+            some = history.canaries[first : first + _CANARIES_PER_READ]
+            recorded = await self._store.first_periods(
+                {recorded: name for canary in some for recorded, name in names[canary.name].items()}
+            )
+            for canary in some:
+                if canary.name in recorded:
+                    rollups = await self._store.read_rollups(now - LEARNED_PERIOD, names[canary.name])
+                    learned |= await asyncio.to_thread(history.observe, canary, rollups, now)
+                    await asyncio.sleep(_PAUSE)
+                else:
+                    learned |= history.observe(canary, (), now)
             await asyncio.sleep(_PAUSE)
         return learned
 

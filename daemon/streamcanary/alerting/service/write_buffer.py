@@ -55,6 +55,14 @@ class AlertStore(Protocol):
         """
         ...
 
+    async def first_periods(self, canaries: Mapping[str, str]) -> dict[str, int]:
+        """Return when the first rollup of each canary that has one began; ``canaries`` is as below.
+
+        Raises:
+            StoreFailing: if they cannot be read.
+        """
+        ...
+
     async def read_rollups(self, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
         """Return the rollups that began at ``since`` (seconds since the epoch) or later.
 

@@ -28,9 +28,10 @@ def exempt_existing() -> None:
 def exempt_repeatedly(canaries: int) -> None:
     """Exempt what exists now, and after 5 s, 10 s, 20 s and so on what was added, up to a day after the start.
 
-    Only the young objects are collected before, so that there is no long pause. What is used at the time, and becomes
-    garbage in a cycle of references later, is never collected; there is little of it at some 15 times. ``canaries`` is
-    their number: with many, collections of the young objects are rarer still.
+    What is not exempt yet is collected before: with 10,000 canaries some 50,000 objects, among them a closed connection
+    for each third run, which would never be collected otherwise. What is used at the time, and becomes garbage in a
+    cycle of references later, is never collected; there is little of it at some 15 times. ``canaries`` is their number:
+    with many, collections of the young objects are rarer still.
     """
     gc.set_threshold(max(_MIN_THRESHOLD, min(canaries, _MAX_THRESHOLD)), *gc.get_threshold()[1:])
     exempt_existing()
@@ -39,7 +40,7 @@ def exempt_repeatedly(canaries: int) -> None:
 
 def _exempt_after(delay: float) -> None:
     def exempt() -> None:
-        gc.collect(1)
+        gc.collect()
         gc.freeze()
         if delay < _MAX_DELAY:
             _exempt_after(2 * delay)
