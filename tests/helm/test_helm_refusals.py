@@ -163,6 +163,27 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"podDisruptionBudget": {"enabled": True, "maxUnavailable": "0%"}},
         "podDisruptionBudget.maxUnavailable is 0%: no node with the pod could be drained; use maxUnavailable: 1",
     ),
+    **{
+        f"budget of {replicas} that lets all pods go at once: {name} {value}": (
+            {
+                "replicas": replicas,
+                "database": {"existingSecret": "db"},
+                "podDisruptionBudget": {name: value},
+            },
+            (
+                f"podDisruptionBudget.{name} is {value} with {replicas} replicas: all pods could be evicted at once, "
+                "and nothing would run; use maxUnavailable: 1"
+            ),
+        )
+        for replicas, name, value in (
+            (2, "maxUnavailable", "100%"),
+            (3, "maxUnavailable", "67%"),  # Kubernetes rounds up
+            (3, "maxUnavailable", 3),
+            (3, "maxUnavailable", 4),
+            (3, "minAvailable", 0),
+            (3, "minAvailable", "0%"),
+        )
+    },
     "scrape that takes longer than its interval": (
         {"podMonitor": {"enabled": True, "interval": "1m", "scrapeTimeout": "1m1s"}},
         ("podMonitor.scrapeTimeout is 1m1s, more than the interval of 1m: Prometheus would refuse it; lower it"),

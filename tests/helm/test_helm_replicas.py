@@ -187,3 +187,23 @@ def test_a_config_map_that_exists_has_the_database_of_the_value(tmp_path: Path) 
     values = merged(SHARED, {"config": None, "existingConfigMap": "canaries"})
     spec = deployment(tmp_path, values)["template"]["spec"]
     assert "/secrets/streamcanary-database-url" == variables(spec)["STREAMCANARY_STORE__URL_FILE"]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "budget"),
+    [
+        (3, {"maxUnavailable": 2}),
+        (3, {"maxUnavailable": "66%"}),
+        (3, {"minAvailable": 1}),
+        (3, {"minAvailable": "1%"}),
+        (1, {"enabled": True, "maxUnavailable": "100%"}),
+    ],
+)
+def test_a_budget_that_keeps_one_of_several_pods_is_accepted(
+    tmp_path: Path, replicas: int, budget: dict[str, Any]
+) -> None:
+    """Kubernetes rounds both numbers up; a single pod may be evicted, or no node with it could be drained."""
+    objects = rendered(tmp_path, values=merged(SHARED, {"replicas": replicas, "podDisruptionBudget": budget}))
+    spec = object_of(objects, "PodDisruptionBudget")["spec"]
+    name = "minAvailable" if "minAvailable" in budget else "maxUnavailable"
+    assert budget[name] == spec[name]

@@ -73,11 +73,16 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- if include "streamcanary.hasBudget" . -}}
 {{- $minimum := toString $budget.minAvailable -}}
 {{- $maximum := toString $budget.maxUnavailable -}}
-{{- if $minimum -}}
-{{- $count := int (trimSuffix "%" $minimum) -}}
-{{- if hasSuffix "%" $minimum -}}
-{{- $count = int (ceil (divf (mulf $count $replicas) 100)) -}}
+{{- $limit := $minimum | default $maximum -}}
+{{- $count := int (trimSuffix "%" $limit) -}}
+{{- if hasSuffix "%" $limit -}}
+{{- $count = int (ceil (divf (mulf $count $replicas) 100)) -}}{{/* as Kubernetes rounds both */}}
 {{- end -}}
+{{- $evicted := ternary (sub $replicas $count) $count (ne $minimum "") -}}
+{{- if and (gt $replicas 1) (ge (int $evicted) $replicas) -}}
+{{- $problems = append $problems (printf "podDisruptionBudget.%s is %s with %d replicas: all pods could be evicted at once, and nothing would run; use maxUnavailable: 1" (ternary "minAvailable" "maxUnavailable" (ne $minimum "")) $limit $replicas) -}}
+{{- end -}}
+{{- if $minimum -}}
 {{- if ge $count $replicas -}}
 {{- $problems = append $problems (printf "podDisruptionBudget.minAvailable is %s with %d replicas: no node with the pod could be drained; use maxUnavailable: 1" $minimum $replicas) -}}
 {{- end -}}
