@@ -5,7 +5,6 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import accumulate
 from unittest.mock import patch
 
 from opentelemetry import metrics, trace
@@ -27,7 +26,7 @@ from streamcanary.telemetry.runs.store import RunStore
 from streamcanary.telemetry.series_limit import SERIES_PER_CANARY
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.config import WebConfig
-from streamcanary.web.metrics import join_pieces, metrics_routes
+from streamcanary.web.metrics import metrics_routes
 from streamcanary.web.web_server import WebServer
 
 _CANARIES = 1000
@@ -109,8 +108,7 @@ async def _measure_scrapes(base_url: str, telemetry: Telemetry) -> list[Row]:
                     fetched.append(time.monotonic() - began)
                 else:
                     before = time.process_time()
-                    _, pieces = await telemetry.scraper.scrape(_OPENMETRICS)
-                    for _ in join_pieces(pieces, [*accumulate(map(len, pieces))]):
+                    async for _ in telemetry.scraper.scrape(_OPENMETRICS)[1]:
                         pass  # as the response is written
                     cpu.append(time.process_time() - before)
                     rendered.append(time.monotonic() - began)

@@ -46,8 +46,7 @@ def test_the_labels_of_a_canary_are_those_of_the_configuration() -> None:
 async def served_canaries(telemetry: Telemetry) -> set[str]:
     """Return the canaries with a series at ``/metrics``."""
     assert telemetry.scraper is not None
-    _, parts = await telemetry.scraper.scrape("text/plain")
-    text = b"".join(parts).decode()
+    text = b"".join([part async for part in telemetry.scraper.scrape("text/plain")[1]]).decode()
     return {name for name in ("chat", "other") if f'canary="{name}"' in text}
 
 

@@ -131,7 +131,7 @@ async def test_temporality_and_exponential_histograms_arrive(tmp_path):
             for number in (2, 3):
                 runs.add(number)
                 await collector.values(names.RUNS.name, number)
-            _, text = await telemetry.scraper.scrape("")
+            text = [part async for part in telemetry.scraper.scrape("")[1]]
     assert [2, 3] == [point.value for point in collector.history(names.RUNS.name)]
     assert b"streamcanary_runs_total 5\n" in b"".join(text)
     assert b'gen_ai_client_operation_duration_seconds_bucket{le="0.08"} 1\n' in b"".join(text)

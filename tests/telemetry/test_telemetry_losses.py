@@ -84,7 +84,7 @@ async def test_the_losses_are_a_metric():
         record_spans(telemetry, 2)
         await losses(telemetry)
         assert telemetry.scraper is not None
-        _, parts = await telemetry.scraper.scrape("text/plain")
+        parts = [part async for part in telemetry.scraper.scrape("text/plain")[1]]
     lines = [line for line in b"".join(parts).decode().splitlines() if line.startswith("streamcanary_telemetry_lost")]
     assert len(lines) == 9
     assert {("traces", "rejected"), ("metrics", "rejected")} == {

@@ -33,7 +33,7 @@ async def scraped(
     meter.create_histogram(names.MAX_GAP.name).record(0.1, metric_labels(CHAT))
     meter.create_gauge(names.CANARY_INFO.name).set(1, {**CHAT.labels, **metric_labels(CHAT)})
     meter.create_observable_gauge(names.STREAMS_ACTIVE.name, [lambda _: [Observation(1)]])
-    _, parts = await telemetry.scraper.scrape(accept)
+    parts = [part async for part in telemetry.scraper.scrape(accept)[1]]
     await telemetry.close()
     return [line for line in b"".join(parts).decode().splitlines() if not line.startswith("#")]
 

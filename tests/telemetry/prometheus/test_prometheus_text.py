@@ -38,7 +38,7 @@ class Metrics:
         self.meter = self.provider.get_meter("test")
         self._text = reader.MetricsText(store, self.reader, {"service.name": "streamcanary", "k8s.pod.name": 'a"b'})
 
-    def parts(self, text_format: str = "classic") -> list[bytes]:
+    def parts(self, text_format: str = "classic") -> Iterator[bytes]:
         return self._text.render(text_format)
 
     def text(self, text_format: str = "classic") -> str:
@@ -139,7 +139,11 @@ def test_hostile_label_values_stay_values(metrics):
 def test_labels_have_valid_and_distinct_names(metrics):
     """Attributes that have the same name in Prometheus share a label, and reserved names are avoided."""
     metrics.meter.create_gauge("info").set(1, {"a.b": "1", "a_b": "2", "0": "x", "__name__": "evil", "a-b": "0"})
-    assert {"info{'a_b': '0;1;2', 'key_0': 'x', 'key__name__': 'evil'}": 1.0} == metrics.samples()
+    metrics.meter.create_gauge("order").set(1, {"a_a": "1", "a.b": "%s"})  # "a.b" comes first, and "a_b" last
+    assert {
+        "info{'a_b': '0;1;2', 'key_0': 'x', 'key__name__': 'evil'}": 1.0,
+        "order{'a_a': '1', 'a_b': '%s'}": 1.0,
+    } == metrics.samples()
 
 
 def test_series_with_the_same_labels_appear_once(metrics):
@@ -200,27 +204,32 @@ def test_otlp_exports_only_what_its_own_collection_observes():
     metrics.provider.shutdown()
 
 
-def test_what_has_not_changed_is_not_copied(metrics):
-    """The pieces of series that have not changed since the last scrape are the same objects."""
+def test_a_large_body_never_exists_as_a_whole():
+    """Parts are about as long as a buffer of the socket, and each has the values of the time when it is made."""
+    metrics = Metrics(max_series=20_000)
     counter = metrics.meter.create_counter("c")
-    for number in range(3):
-        counter.add(1, {"number": number})
-    before = metrics.parts()
-    counter.add(1, {"number": 1})
-    after = metrics.parts()
-    expected = [b'c_total{number="1"} 2\n']
-    assert expected == [piece for piece, former in zip(after[1:], before[1:], strict=True) if piece is not former]
+    for number in range(10_000, 30_000):
+        counter.add(1, {"canary": f"canary-{number}"})
+    parts = metrics.parts()
+    first = next(parts)
+    counter.add(1, {"canary": "canary-10000"})
+    counter.add(1, {"canary": "canary-29999"})
+    rest = [*parts]
+    assert [256, 256] == [len(part) // 1024 for part in (first, *rest[:-1])]
+    assert b'c_total{canary="canary-10000"} 1\n' in first
+    assert rest[-1].endswith(b'c_total{canary="canary-29999"} 2\n')
+    metrics.provider.shutdown()
 
 
 def test_a_change_is_in_the_next_scrape(metrics):
-    """Texts of unchanged series are reused, those of changed ones are not."""
-    counter = metrics.meter.create_counter("runs")
+    """Texts of unchanged histograms are reused, those of changed ones are not."""
+    histogram = metrics.meter.create_histogram("d", explicit_bucket_boundaries_advisory=BUCKETS)
+    histogram.record(0.5, {"canary": "b"})
     for number in range(3):
-        counter.add(1, {"canary": "a"})
-        counter.add(0, {"canary": "b"})
-        expected = {"runs_total{'canary': 'a'}": number + 1.0, "runs_total{'canary': 'b'}": 0.0}
-        assert expected == metrics.samples()
-        assert expected == metrics.samples("openmetrics")
+        histogram.record(0.5, {"canary": "a"})
+        for text_format in ("classic", "openmetrics"):
+            samples = metrics.samples(text_format)
+            assert (number + 1.0, 1.0) == (samples["d_count{'canary': 'a'}"], samples["d_count{'canary': 'b'}"])
 
 
 def sampled_context() -> Context:

@@ -66,9 +66,9 @@ class Observer:
             return
         present, present_before = set(known.series), set(before.series)
         for series in present_before - present:
-            series.set_present(False)
+            series.is_present = False
         for series in present - present_before:
-            series.set_present(True)
+            series.is_present = True
 
     def _series_of(self, instrument: Any, observation: Observation, storage: Any) -> NumberSeries | None:
         """Pass ``observation`` to its series, and return that; ``None`` if it is not finite."""

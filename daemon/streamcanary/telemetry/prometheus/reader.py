@@ -1,7 +1,7 @@
 """Metric readers whose series are served at ``/metrics``. Importing this module imports the SDK."""
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk import metrics
@@ -13,7 +13,9 @@ from streamcanary.model import names
 from streamcanary.telemetry.prometheus.observer import Observer
 from streamcanary.telemetry.prometheus.series import SeriesAggregation, SeriesStore
 from streamcanary.telemetry.prometheus.storage import use_compact_series
-from streamcanary.telemetry.prometheus.text import FamilyText, Format, target_info
+from streamcanary.telemetry.prometheus.text import FamilyText, Format, family_text, join_pieces, target_info
+
+_PART_BYTES: Final = 256 * 1024  # about a buffer of the socket
 
 _INSTRUMENTS: tuple[type, ...] = (
     metrics.Counter,
@@ -45,7 +47,7 @@ class ScrapeReader(MetricReader):
 
 
 class MetricsText:
-    """Renders the series of one reader. Threads may call it; they render one after the other.
+    """Renders the series of one reader. Not thread-safe, but for the values, which change meanwhile.
 
     The attribute ``cloud.region`` of the resource is the label ``region`` of each series: Prometheus compares regions,
     and would need a join with ``target_info`` otherwise. Over OTLP it stays an attribute of the resource.
@@ -58,24 +60,21 @@ class MetricsText:
         region = resource.get(names.CLOUD_REGION)
         self._constant = {names.REGION_LABEL: region} if region else {}
         self._texts: dict[Format, dict[str, FamilyText]] = {"classic": {}, "openmetrics": {}}
-        self._lock = threading.Lock()
 
-    def render(self, text_format: Format) -> list[bytes]:
-        """Return the current values in UTF-8, in pieces of a series each.
+    def render(self, text_format: Format) -> Iterator[bytes]:
+        """Yield the values in UTF-8, in parts of about 256 KiB, each with the values of the time when it is made."""
+        return join_pieces(self._pieces(text_format), _PART_BYTES)
 
-        The pieces are those of earlier scrapes where nothing has changed: they are not copied.
-        """
-        with self._lock:
-            self._observer.observe()
-            texts = self._texts[text_format]
-            pieces = [target_info(self._resource, text_format).encode("utf-8", "replace")]
-            for name, family in self._store.families.copy().items():
-                if name not in texts:
-                    texts[name] = FamilyText(family, text_format, self._constant)
-                pieces += texts[name].render()
-            if text_format == "openmetrics":
-                pieces.append(b"# EOF\n")
-            return pieces
+    def _pieces(self, text_format: Format) -> Iterator[bytes]:
+        self._observer.observe()
+        texts = self._texts[text_format]
+        yield target_info(self._resource, text_format).encode("utf-8", "replace")
+        for name, family in self._store.families.copy().items():
+            if name not in texts:
+                texts[name] = family_text(family, text_format, self._constant)
+            yield from texts[name].render()
+        if text_format == "openmetrics":
+            yield b"# EOF\n"
 
 
 def is_supported() -> bool:

@@ -1,7 +1,7 @@
-"""Renders ``/metrics`` off the event loop, once for all requests that wait at the same time."""
+"""Renders ``/metrics`` off the event loop, part by part as they are sent."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 
 from streamcanary.telemetry.prometheus.reader import MetricsText
@@ -11,27 +11,23 @@ from streamcanary.telemetry.prometheus.text import CONTENT_TYPES, Format, accept
 class MetricsScraper:
     """Renders in one thread of its own: the threads of the event loop look up names for the canaries.
 
-    Requests for the same format that arrive while it is rendered wait for that result. So there are at most two
-    renderings at once, one of which waits.
+    Requests at the same time take turns, part by part. A client that reads slowly delays no other, and what a client
+    does not read is not rendered.
     """
 
     def __init__(self, text: MetricsText) -> None:
         self._text = text
         self._executor = ThreadPoolExecutor(1, "metrics")
-        self._running: dict[Format, asyncio.Task[list[bytes]]] = {}
 
-    async def scrape(self, accept: str) -> tuple[str, Sequence[bytes]]:
-        """Return the content type for the header ``Accept``, and the body in pieces of a series each."""
+    def scrape(self, accept: str) -> tuple[str, AsyncIterator[bytes]]:
+        """Return the content type for the header ``Accept``, and the body in parts of about 256 KiB."""
         text_format = accepted_format(accept)
-        task = self._running.get(text_format)
-        if task is None:
-            task = asyncio.create_task(self._render(text_format), name="metrics")
-            self._running[text_format] = task
-            task.add_done_callback(lambda _: self._running.pop(text_format, None))
-        return CONTENT_TYPES[text_format], await asyncio.shield(task)  # a client that leaves cancels no other
+        return CONTENT_TYPES[text_format], self._render(text_format)
 
-    async def _render(self, text_format: Format) -> list[bytes]:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._text.render, text_format)
+    async def _render(self, text_format: Format) -> AsyncIterator[bytes]:
+        loop, parts = asyncio.get_running_loop(), self._text.render(text_format)
+        while part := await loop.run_in_executor(self._executor, next, parts, b""):
+            yield part
 
     def close(self) -> None:
         """Render no more."""

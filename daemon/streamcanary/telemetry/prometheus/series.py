@@ -72,10 +72,7 @@ class SeriesStore:
         self.is_current = is_current
         for family in self.families.copy().values():
             for series in family.series[:]:
-                is_hidden = not is_current(family.name, series.attributes)
-                if series.is_hidden is not is_hidden:
-                    series.is_hidden = is_hidden
-                    series.version += bool(series.version)  # without a value it stays out of sight
+                series.is_hidden = not is_current(family.name, series.attributes)
 
     def family_of(self, instrument: Any) -> "Family":
         """Return the family of ``instrument``, an instrument of the SDK; it is created for the first series."""
@@ -126,7 +123,8 @@ class SeriesAggregation(Aggregation):
             return _SAMPLES[kind_of(instrument)](instrument)
         family = self._store.family_of(instrument)
         labels = attributes if isinstance(attributes, Labels) else Labels.of(attributes)
-        series: Series = _SERIES_BY_KIND[family.kind](family, labels, start_time_unix_nano)
+        start = start_time_unix_nano if self._store.is_exported else 0  # /metrics does not have it
+        series: Series = _SERIES_BY_KIND[family.kind](family, labels, start)
         series.is_hidden = not self._store.is_current(family.name, series.attributes)
         family.series.append(series)
         return series
@@ -184,6 +182,11 @@ class _Series:
         """The attributes, as they were measured."""
         return self.labels.attributes
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is at ``/metrics``: it has a value, and is neither hidden nor absent."""
+        return self.version > 0 and self.is_present and not self.is_hidden
+
     def _keep_exemplar(self, bucket: int, value: float, context: Context | None) -> None:
         """Keep ``value`` as the exemplar of ``bucket`` if ``context`` has a sampled span."""
         span_context = get_current_span(context).get_span_context()  # the context itself would keep whole spans
@@ -236,12 +239,6 @@ class NumberSeries(_Series):
             observed.append(self)
         if self.value != value or not self.version:
             self.value = value
-            self.version += 1
-
-    def set_present(self, is_present: bool) -> None:  # noqa: FBT001 - a setter
-        """Show or hide a series of an observable instrument."""
-        if self.is_present is not is_present:
-            self.is_present = is_present
             self.version += 1
 
     def collect(self, temporality: AggregationTemporality, start: int) -> Any:

@@ -1,7 +1,7 @@
 """Renders series in the text formats of Prometheus: the classic one (0.0.4) and OpenMetrics 1.0.
 
-A scrape of 1,000 canaries has some hundred thousand lines. So the text of each series is kept, and only that of series
-whose value has changed since the last scrape is rendered again.
+A scrape of 10,000 canaries has a hundred thousand lines, which never exist all at once. Labels are rendered by a
+template for each set of names. The text of a histogram is kept, and rendered again when its values have changed.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/
 https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md
@@ -9,15 +9,16 @@ https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.
 
 import json
 import math
+import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, compress
-from operator import ne
+from itertools import accumulate
 from typing import Final, Literal
 
 from streamcanary.model.prometheus_names import label_name, sample_name, unit_name
-from streamcanary.telemetry.prometheus.series import Family, HistogramSeries, KeptExemplar, Series
+from streamcanary.telemetry.prometheus.labels import Labels
+from streamcanary.telemetry.prometheus.series import Family, HistogramSeries, KeptExemplar, NumberSeries, Series
 
 Format = Literal["classic", "openmetrics"]
 
@@ -26,70 +27,120 @@ CONTENT_TYPES: Final[Mapping[Format, str]] = {
     "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
 }
 
+_TEXT: Final = frozenset({str})
+_ESCAPED: Final = re.compile('[\\\\\n"\0\ud800-\udfff]')
+"""What cannot be in the value of a label as it is: see :func:`_label_value`."""
+
 _TYPES: Final = {"counter": "counter", "updowncounter": "gauge", "gauge": "gauge", "histogram": "histogram"}
 
 
 class FamilyText:
-    """The text of one family in one format, kept between scrapes.
+    """The text of one family in one format. Each series has the ``constant`` attributes as labels, too.
 
-    Each series has the ``constant`` attributes as labels, too, unless it has such an attribute of its own.
+    An attribute of its own with the same name takes their place.
     """
 
     def __init__(self, family: Family, text_format: Format, constant: Mapping[str, object]) -> None:
         self.name = sample_name(family.name, family.unit, family.kind)
         self._family = family
-        self._constant = constant
+        self._labels = _LabelsTemplates(constant)
         self._has_exemplars = text_format == "openmetrics"
         self._header = _header(family, self.name, text_format).encode("utf-8", "replace")
-        self._template: _HistogramTemplate | None = None
-        self._versions: list[int] = []
-        self._known_labels = array("q")  # hashes: the labels themselves are in the text
+        self._known_labels = array("q")  # hashes
         self._is_duplicate = bytearray()  # Prometheus takes one series of those with the same labels
-        self._texts: list[bytes] = []
 
-    def render(self) -> list[bytes]:
-        """Return the current text in UTF-8, in pieces; none if the family has no value."""
+    def render(self) -> Iterator[bytes]:
+        """Yield the current text in UTF-8, in pieces; nothing if the family has no value."""
         series = self._family.series[:]
-        if len(series) > len(self._versions):
-            self._add(series[len(self._versions) :])
-        versions = [each.version for each in series]  # before the values: a change meanwhile is seen by the next scrape
-        if versions != self._versions:
-            for index in compress(range(len(versions)), map(ne, versions, self._versions)):
-                if not self._is_duplicate[index]:
-                    self._texts[index] = self._render_series(series[index])
-            self._versions = versions
-        return [self._header, *self._texts] if any(self._texts) else []
+        if len(series) > len(self._is_duplicate):
+            self._add(series[len(self._is_duplicate) :])
+        header = self._header
+        for number, each in enumerate(series):
+            if self._is_duplicate[number] or not each.is_shown:
+                continue
+            if header:
+                yield header
+                header = b""
+            yield self._render_series(number, each)
 
-    def _add(self, new: Iterable[Series]) -> None:
+    def _add(self, new: Sequence[Series]) -> None:
         known = set(self._known_labels)
         for each in new:
-            labels = hash(format_labels({**self._constant, **each.attributes}))
+            labels = hash(self._labels.format(each.labels))
             self._is_duplicate.append(labels in known)
             known.add(labels)
             self._known_labels.append(labels)
-            self._versions.append(0)  # a series without a value has version 0
-            self._texts.append(b"")
 
-    def _render_series(self, series: Series) -> bytes:
-        if series.is_hidden or not series.is_present:
-            return b""
-        labels = format_labels({**self._constant, **series.attributes})
-        if isinstance(series, HistogramSeries):
-            return self._render_histogram(series, labels)
+    def _render_series(self, number: int, series: Series) -> bytes:
+        assert isinstance(series, NumberSeries)  # noqa: S101 - the others have a class of their own
+        labels = self._labels.format(series.labels)
         exemplar = format_exemplar(series.exemplars.get(0)) if self._has_exemplars and series.exemplars else ""
         shown_labels = f"{{{labels}}}" if labels else ""
         return f"{self.name}{shown_labels} {format_number(series.value)}{exemplar}\n".encode()
 
-    def _render_histogram(self, series: HistogramSeries, labels: str) -> bytes:
-        if self._template is None:
-            self._template = _HistogramTemplate(self.name, series.family.bounds)
+
+class HistogramText(FamilyText):
+    """The text of one histogram in one format; that of each series is kept between scrapes."""
+
+    def __init__(self, family: Family, text_format: Format, constant: Mapping[str, object]) -> None:
+        super().__init__(family, text_format, constant)
+        self._template = _HistogramTemplate(self.name, family.bounds)
+        self._versions: list[int] = []
+        self._texts: list[bytes] = []
+
+    def _add(self, new: Sequence[Series]) -> None:
+        super()._add(new)
+        self._versions += [0] * len(new)  # a series without a value has version 0
+        self._texts += [b""] * len(new)
+
+    def _render_series(self, number: int, series: Series) -> bytes:
+        assert isinstance(series, HistogramSeries)  # noqa: S101 - the family is of this kind
+        version = series.version  # before the values: a change meanwhile is seen by the next scrape
+        if version != self._versions[number]:
+            self._texts[number] = self._render_values(series)
+            self._versions[number] = version
+        return self._texts[number]
+
+    def _render_values(self, series: HistogramSeries) -> bytes:
         counts, total = series.snapshot()
         values: list[int | str] = list(accumulate(counts))
         values += values[-1], format_number(total)
         if self._has_exemplars and series.exemplars is not None:
             for bucket, exemplar in series.exemplars.copy().items():
                 values[bucket] = f"{values[bucket]}{exemplar.text or format_exemplar(exemplar)}"
-        return self._template.of_values(labels, tuple(values))
+        return self._template.of_values(self._labels.format(series.labels), tuple(values))
+
+
+def family_text(family: Family, text_format: Format, constant: Mapping[str, object]) -> FamilyText:
+    """Return the text of ``family``; see :class:`FamilyText`."""
+    return (HistogramText if family.kind == "histogram" else FamilyText)(family, text_format, constant)
+
+
+class _LabelsTemplates:
+    """Renders labels, without braces, by a template for each set of attribute names; as :func:`format_labels` does."""
+
+    def __init__(self, constant: Mapping[str, object]) -> None:
+        self._constant = constant
+        self._templates: dict[tuple[str, ...], str | None] = {}
+
+    def format(self, labels: Labels) -> str:
+        """Return ``labels`` and the constant ones."""
+        names, *values = labels
+        if names not in self._templates:
+            self._templates[names] = self._template_of(names)
+        template = self._templates[names]
+        if template is None or not _TEXT.issuperset(map(type, values)) or _ESCAPED.search("".join(values)):
+            return format_labels({**self._constant, **labels.attributes})
+        return template % tuple(values)
+
+    def _template_of(self, attributes: tuple[str, ...]) -> str | None:
+        """Return the text with a ``%s`` for each value; ``None`` if names meet, or have another order as labels."""
+        labels = [label_name(attribute) for attribute in attributes]
+        places = dict.fromkeys(labels, "%s")
+        constant = {label_name(name): _label_value(value).replace("%", "%%") for name, value in self._constant.items()}
+        if labels != sorted(places) or not places.keys().isdisjoint(constant):
+            return None
+        return ",".join(f'{label}="{text}"' for label, text in sorted({**places, **constant}.items()))
 
 
 class _HistogramTemplate:
@@ -198,3 +249,18 @@ def _quality(text: str) -> float:
     except ValueError:
         return 0.0
     return value if 0.0 <= value <= 1.0 else 0.0
+
+
+def join_pieces(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield ``pieces`` in parts of at least ``size`` bytes, but for the last one."""
+    waiting: list[bytes] = []
+    length = 0
+    for piece in pieces:
+        waiting.append(piece)
+        length += len(piece)
+        if length >= size:
+            yield b"".join(waiting)
+            waiting.clear()
+            length = 0
+    if length:
+        yield b"".join(waiting)
