@@ -20,17 +20,19 @@ INTERVAL = 0.2
 
 
 class Runners:
-    """Records which canaries were resumed, and when ``go_on`` is set returns from it."""
+    """Records which canaries were resumed, and when ``go_on`` is set returns from it, with those that have runs."""
 
     def __init__(self) -> None:
         self.resumed: list[str] = []
+        self.recorded: dict[str, float] = {}
         self.go_on = asyncio.Event()
         self.go_on.set()
 
-    async def resume(self, store: object, names: Collection[str] | None = None) -> None:
+    async def resume(self, store: object, names: Collection[str] | None = None) -> dict[str, float]:
         """Resume the canaries ``names``."""
         self.resumed += sorted(names or ())
         await self.go_on.wait()
+        return {name: due for name, due in self.recorded.items() if name in (names or ())}
 
 
 class Replica:
@@ -90,6 +92,12 @@ def _is_on_grid(name: str, due: float) -> bool:
     return min(distance, INTERVAL - distance) < 1e-3
 
 
+def _last_due(name: str, interval: float) -> float:
+    """Return the last due time until now."""
+    phase = phase_offset("i", name, interval)
+    return phase + (CLOCK.time() - phase) // interval * interval
+
+
 async def test_only_canaries_of_owned_shards_run(make_replica: Callable[..., Replica]) -> None:
     """A replica runs the canaries of shards that it has gained, after they have resumed, and no others."""
     mine, other = RecordingRunner("mine", INTERVAL), RecordingRunner("other", INTERVAL)
@@ -111,6 +119,64 @@ async def test_a_canary_keeps_its_phase_at_another_replica(make_replica: Callabl
     await _until(lambda: len(second.due) > 1)
     assert count == len(first.due)
     assert True is all(_is_on_grid("c", due) for due in first.due + second.due)
+
+
+async def test_a_run_that_was_due_without_an_owner_is_caught_up(make_replica: Callable[..., Replica]) -> None:
+    """It is due when it is scheduled, so that it is not late, and the runs after it are due at their phase."""
+    interval = 3600.0
+    missed, recorded, new = (RecordingRunner(name, interval) for name in ("missed", "recorded", "new"))
+    replica = make_replica(missed, recorded, new)
+    last = {runner.canary.name: _last_due(runner.canary.name, interval) for runner in (missed, recorded)}
+    replica.runners.recorded = {"missed": last["missed"] - interval, "recorded": last["recorded"]}
+    before = CLOCK.time()
+    await replica.owned.gained(SHARD_RESOURCES)
+    await _until(lambda: replica.outcomes)
+    assert ("missed", True) == (replica.outcomes[0].canary, before - 1e-3 <= missed.due[0] <= CLOCK.time())
+    following = (replica.owned.next_run("missed") or 0.0) - last["missed"]
+    assert following / interval == pytest.approx(2.0 if missed.due[0] - last["missed"] > interval / 2 else 1.0)
+    assert ([], [], 1) == (recorded.due, new.due, len(missed.due))
+
+
+async def test_a_run_that_is_not_recorded_is_not_repeated_by_the_same_replica(
+    make_replica: Callable[..., Replica],
+) -> None:
+    """A replica that loses its lease and gets it again knows which runs it has made, also after a reload."""
+    interval = 3600.0
+    runner = RecordingRunner("c", interval)
+    replica = make_replica(runner)
+    replica.runners.recorded = {"c": _last_due("c", interval) - interval}
+    await replica.owned.gained(SHARD_RESOURCES)
+    await _until(lambda: replica.outcomes)
+    replica.owned.lost(SHARD_RESOURCES)
+    replica.reload(runner)
+    await replica.owned.gained(SHARD_RESOURCES)
+    await asyncio.sleep(INTERVAL)
+    assert 1 == len(runner.due)
+
+
+async def test_a_replica_that_cannot_read_the_store_catches_nothing_up(make_replica: Callable[..., Replica]) -> None:
+    """Others may have made the run since its own last one."""
+    runner = RecordingRunner("c", INTERVAL)
+    replica = make_replica(runner)
+    await replica.owned.gained(SHARD_RESOURCES)
+    await _until(lambda: runner.due)
+    replica.owned.lost(SHARD_RESOURCES)
+    await asyncio.sleep(2 * INTERVAL)
+    count = len(runner.due)
+    await replica.owned.gained(SHARD_RESOURCES)
+    await _until(lambda: len(runner.due) > count)
+    assert True is _is_on_grid("c", runner.due[count])
+
+
+async def test_runs_that_are_caught_up_wait_for_no_other_shard(make_replica: Callable[..., Replica]) -> None:
+    """Those of shards that are gained one after the other at once are all made."""
+    interval = 3600.0
+    runners = [RecordingRunner(f"c{number}", interval) for number in range(8)]
+    replica = make_replica(*runners)
+    replica.runners.recorded = {f"c{number}": _last_due(f"c{number}", interval) - interval for number in range(8)}
+    await asyncio.gather(*(replica.owned.gained([shard_of(f"c{number}")]) for number in range(8)))
+    await _until(lambda: all(runner.due for runner in runners))
+    assert [1] * 8 == [len(runner.due) for runner in runners]
 
 
 async def test_a_running_run_ends_before_its_shard_is_released(make_replica: Callable[..., Replica]) -> None:

@@ -42,6 +42,35 @@ def test_after_a_hand_over_the_successors_own_everything_within_two_seconds(clus
     assert frozenset() == leaving.owned
 
 
+def test_a_release_is_noticed_soon_by_a_replica_that_waits_for_it(cluster: Cluster) -> None:
+    """Replicas that know that another one stops, or that they are to get its shards, ask four times a second."""
+    leaving, *others = cluster.start("a", "b", "c")
+    leaving.user.seconds_to_finish = 2.0
+    stopped = leaving.stop()
+    cluster.run_until(stopped.done)
+    assert 0.5 > cluster.run_until(lambda: len(RESOURCES) == sum(len(other.owned) for other in others))
+
+    others[0].user.seconds_to_finish = others[1].user.seconds_to_finish = 2.0
+    (joining,) = cluster.start("d")
+    cluster.run_until(lambda: joining.owned)
+    released = max(other.user.times("releasing")[-1] for other in others) + 2.0
+    assert 0.5 > cluster.world.now - released
+
+
+def test_a_replica_that_waits_in_vain_does_not_go_on_to_ask_more_often(cluster: Cluster) -> None:
+    """After ten seconds it asks once a second, as the others do."""
+    hanging, waiting = cluster.start("a", "b", user_timeout=60)
+    hanging.user.seconds_to_finish = 50.0
+    hanging.stop()
+    requests = waiting.connection.requests
+    counts = []
+    for seconds in (2, 5, 5, 10):
+        before = requests["renew"]
+        cluster.world.run_for(seconds)
+        counts.append((requests["renew"] - before) / seconds)
+    assert True is (3 < counts[1] < 5 and 0.8 < counts[3] < 1.3), counts
+
+
 def test_a_hand_over_waits_for_its_users(cluster: Cluster) -> None:
     """Nobody takes a shard whose work is not finished, and the session is renewed meanwhile."""
     leaving, other = cluster.start("a", "b", user_timeout=30)

@@ -1,8 +1,8 @@
 """Runs the canaries of the shards that this replica owns; other replicas run the others.
 
-A canary keeps its phase when its shard goes to another replica: all of them have the same grid of due times. Runs that
-have not ended when a shard is handed over have a few seconds for it, and are cancelled without an outcome after that;
-when a lease is lost they are cancelled at once.
+A canary keeps its phase when its shard goes to another replica: all of them have the same grid of due times. A run that
+was due while the shard had no owner is caught up. Runs that have not ended when a shard is handed over have a few
+seconds for it, and are cancelled without an outcome after that; when a lease is lost they are cancelled at once.
 """
 
 import asyncio
@@ -31,27 +31,30 @@ _SHARDS: Final = frozenset(SHARD_RESOURCES)
 class ResumableRunners(Protocol):
     """The runners of all canaries, which continue after recorded runs."""
 
-    async def resume(self, store: RunHistory, names: Collection[str] | None = None) -> None:
-        """Continue after the runs in ``store`` of the canaries ``names``."""
+    async def resume(self, store: RunHistory, names: Collection[str] | None = None) -> Mapping[str, float]:
+        """Continue after the runs in ``store`` of the canaries ``names``; return when the last of each was due."""
         ...
 
 
 class _LeasedRunner:
     """Runs a canary as long as the lease is valid, which is checked before each run.
 
-    A process that was stopped may start a run before it has noticed that its lease ended.
+    A process that was stopped may start a run before it has noticed that its lease ended. ``last_due`` is when the last
+    run that has started was due, which the store need not have.
     """
 
-    __slots__ = ("_is_valid", "_runner", "canary")
+    __slots__ = ("_is_valid", "_runner", "canary", "last_due")
 
-    def __init__(self, runner: Runner, is_valid: Callable[[], bool]) -> None:
+    def __init__(self, runner: Runner, is_valid: Callable[[], bool], last_due: float) -> None:
         self._runner = runner
         self._is_valid = is_valid
         self.canary = runner.canary
+        self.last_due = last_due
 
     async def __call__(self, scheduled: float) -> Outcome:
         """Run once; without a lease, the run is skipped."""
         if self._is_valid():
+            self.last_due = scheduled
             return await self._runner(scheduled)
         return Outcome(
             run_id=uuid4().hex,
@@ -68,7 +71,7 @@ class _LeasedRunner:
 class _Schedule(Struct, frozen=True):
     """The canaries of one configuration with their shards, and the limits of their targets."""
 
-    runners: Mapping[str, Runner]
+    runners: Mapping[str, _LeasedRunner]
     shards: Mapping[str, str]
     instance: str
     max_concurrent_runs: Mapping[str, int | None]
@@ -78,8 +81,9 @@ class OwnedCanaries:
     """Lets ``scheduler`` run the canaries of owned shards, a user of leases.
 
     ``prepare`` and ``apply`` replace the canaries, as those of the scheduler do. Runners of gained shards ``resume``
-    from ``history`` before they run. ``is_valid`` returns whether the lease is valid; without it, no run starts.
-    ``on_change`` is called with the names of the canaries that this replica runs when these are others.
+    from ``history`` before they run; the run that was due last is made soon if it is not there. ``is_valid`` returns
+    whether the lease is valid; without it, no run starts. ``on_change`` is called with the names of the canaries that
+    this replica runs when these are others.
     """
 
     def __init__(
@@ -115,9 +119,13 @@ class OwnedCanaries:
         starts_at_phase: bool = True,
     ) -> None:
         """Prepare other canaries; they take effect at :meth:`apply`. May be called in another thread."""
-        by_name = {runner.canary.name: _LeasedRunner(runner, self._is_valid) for runner in runners}
+        by_name = {runner.canary.name: self._leased(runner) for runner in runners}
         shards = {name: shard_of(runner.canary.identity) for name, runner in by_name.items()}
         self._prepared = _Schedule(by_name, shards, instance, max_concurrent_runs)
+
+    def _leased(self, runner: Runner) -> _LeasedRunner:
+        former = self._schedule.runners.get(runner.canary.name)
+        return _LeasedRunner(runner, self._is_valid, -math.inf if former is None else former.last_due)
 
     def apply(self) -> None:
         """Apply what the last :meth:`prepare` has prepared, to the canaries of owned shards."""
@@ -139,15 +147,17 @@ class OwnedCanaries:
         return trigger_of(runner.canary, self._schedule.instance).next_after(self._clock.time())
 
     async def gained(self, resources: Collection[str]) -> None:
-        """Run the canaries of these shards from now on."""
+        """Run the canaries of these shards from now on, and catch up the run that each has missed, if one was due."""
         shards = _SHARDS.intersection(resources)
         self._gaining |= shards
+        recorded: Mapping[str, float] = {}
         if names := self._names_in(shards):
-            await self._runners.resume(self._history, names)
+            recorded = await self._runners.resume(self._history, names)
         shards &= self._gaining  # some may be lost by now
         self._gaining -= shards
         self._owned |= shards
-        self._apply_owned()
+        runners = self._schedule.runners
+        self._apply_owned({name: max(due, runners[name].last_due) for name, due in recorded.items() if name in runners})
 
     async def releasing(self, resources: Collection[str]) -> None:
         """Start no more runs of the canaries of these shards, and let those that run end."""
@@ -175,7 +185,7 @@ class OwnedCanaries:
     def _names_in(self, resources: Collection[str]) -> list[str]:
         return [name for name, shard in self._schedule.shards.items() if shard in resources]
 
-    def _apply_owned(self) -> None:
+    def _apply_owned(self, last_due: Mapping[str, float] = MappingProxyType({})) -> None:
         schedule = self._schedule
         names = self._names_in(self._owned)
         owned = [schedule.runners[name] for name in names]
@@ -184,7 +194,13 @@ class OwnedCanaries:
             [runner.canary for runner in owned],
             schedule.max_concurrent_runs,
         )
-        self._scheduler.prepare(owned, instance=schedule.instance, max_concurrent_runs=limits, starts_at_phase=True)
+        self._scheduler.prepare(
+            owned,
+            instance=schedule.instance,
+            max_concurrent_runs=limits,
+            starts_at_phase=True,
+            last_due=last_due,
+        )
         self._scheduler.apply()
         before, self.names = self.names, frozenset(names)
         if before != self.names:

@@ -6,7 +6,7 @@ its clients with their connections.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol, Self
 
 from openai import AsyncOpenAI
@@ -26,13 +26,15 @@ from streamcanary.events import Event
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.metric_labels import metric_labels
-from streamcanary.model.outcome import Outcome
+from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.store.errors import StoreFailing
 from streamcanary.transport.connections import ConnectionMode
 
 _log = logging.getLogger(__name__)
 
 _RESUME_TIMEOUT = 1.0  # seconds; the start does not wait longer for a slow disk
+_ANSWERED_KINDS = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
+_RUN_KINDS = frozenset(OutcomeKind) - {OutcomeKind.SKIPPED}
 
 # Of the event loop that all canaries share: a target that floods must not delay the others. It suffices for 1,000
 # events a second, after a burst of 5,000.
@@ -44,6 +46,14 @@ class RunHistory(Protocol):
 
     async def last_answers(self, canaries: Sequence[str]) -> dict[str, Outcome]:
         """Return the last run of each of ``canaries`` that its primary route answered, by canary.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        ...
+
+    async def last_outcomes(self, canaries: Sequence[str]) -> dict[str, Outcome]:
+        """Return the last run of each of ``canaries``, also a skipped one, by canary.
 
         Raises:
             StoreFailing: if it cannot be read.
@@ -142,8 +152,11 @@ class CanaryRunners:
         """The canaries as values for the other packages."""
         return tuple(run.canary for run in self.by_name.values())
 
-    async def resume(self, store: RunHistory, names: Collection[str] | None = None) -> None:
+    async def resume(self, store: RunHistory, names: Collection[str] | None = None) -> dict[str, float]:
         """Continue after the runs in ``store`` of all canaries, or of those of ``names``.
+
+        Return when the last run of each canary that has one was due, in seconds since the epoch, also if it was
+        skipped.
 
         A model that changed while the daemon was stopped is noticed, and the times of the last run and of the last
         success are kept: a canary that failed last and is next due in hours is still failing. A store that fails, or
@@ -155,12 +168,16 @@ class CanaryRunners:
         try:
             async with asyncio.timeout(_RESUME_TIMEOUT):
                 stored_names = [*filter(None, (*former_names, *former_names.values()))]
-                answers = await store.last_answers(stored_names)
-                last_runs = await store.last_runs(stored_names)
+                last = await store.last_outcomes(stored_names)
+                answers = await _with_earlier(last, stored_names, _ANSWERED_KINDS, store.last_answers)
+                last_runs = await _with_earlier(last, stored_names, _RUN_KINDS, store.last_runs)
         except (StoreFailing, TimeoutError) as error:
             _log.warning("last answers not loaded", extra={"error": str(error) or "the store takes too long"})
-            return
+            return {}
+        due: dict[str, float] = {}
         for name, former in former_names.items():
+            if outcome := last.get(name) or last.get(former or ""):
+                due[name] = outcome.scheduled
             if (run := self.by_name.get(name)) is None:  # a reload has removed it
                 continue
             answered = answers.get(name) or answers.get(former or "")
@@ -170,6 +187,7 @@ class CanaryRunners:
             last_run = last_runs.get(name) or last_runs.get(former or "")
             if last_run is not None:
                 self.metrics.restore_last_run(run.canary, last_run)
+        return due
 
     def prepare(
         self, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec], prices: Prices, *, members: int = 1
@@ -311,6 +329,18 @@ def _asks_the_same(name: str, before: _Setup, after: _Setup) -> bool:
         and former.model == spec.model
         and before.targets[former.target].base_url == after.targets[spec.target].base_url
     )
+
+
+async def _with_earlier(
+    last: Mapping[str, Outcome],
+    canaries: Sequence[str],
+    kinds: Collection[OutcomeKind],
+    read: Callable[[Sequence[str]], Awaitable[dict[str, Outcome]]],
+) -> dict[str, Outcome]:
+    """Return the last run of ``kinds`` of each canary: its ``last`` one, which most have, or one to ``read``."""
+    found = {name: outcome for name, outcome in last.items() if outcome.kind in kinds}
+    others = [name for name in canaries if name not in found]
+    return {**found, **await read(others)} if others else found
 
 
 async def _close_later(clients: Sequence[AsyncOpenAI], seconds: float) -> None:

@@ -18,12 +18,13 @@ import msgspec
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from streamcanary.canary.catch_up import catch_up
 from streamcanary.canary.load_shedding import LoadShedder
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.run_slots import RunSlots, run_limits
 from streamcanary.canary.skipped_runs import SkippedRuns
 from streamcanary.canary.start_turns import StartTurns
-from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, FirstRun, first_runs, to_datetime
+from streamcanary.canary.triggers import FirstRun, Trigger, first_runs, to_datetime
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
@@ -73,6 +74,7 @@ class _Prepared(NamedTuple):
     instance: str
     limits: dict[str, int]
     starts_at_phase: bool
+    last_due: Mapping[str, float]
 
 
 class Scheduler:
@@ -118,7 +120,7 @@ class Scheduler:
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        self._triggers: dict[str, AlignedIntervalTrigger | CronTrigger] = {}
+        self._triggers: dict[str, Trigger] = {}
         self._due_by_canary: dict[str, float] = {}
         self._last_due_by_canary: dict[str, float] = {}
         self._running_tasks: dict[str, asyncio.Task[None]] = {}
@@ -159,17 +161,22 @@ class Scheduler:
         instance: str,
         max_concurrent_runs: Mapping[str, int | None] = MappingProxyType({}),
         starts_at_phase: bool = False,
+        last_due: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Prepare other canaries; they take effect at :meth:`apply`. May be called in another thread."""
+        """Prepare other canaries; they take effect at :meth:`apply`. May be called in another thread.
+
+        ``last_due`` is when the last run of a former owner was due, in seconds since the epoch, by canary. New canaries
+        that have missed a run since then make it soon, as :func:`~streamcanary.canary.catch_up.catch_up` says.
+        """
         by_name = {runner.canary.name: runner for runner in runners}
         limits = run_limits((runner.canary for runner in by_name.values()), max_concurrent_runs)
-        self._prepared = _Prepared(by_name, instance, limits, starts_at_phase)
+        self._prepared = _Prepared(by_name, instance, limits, starts_at_phase, last_due)
 
     def apply(self) -> None:
         """Apply what the last :meth:`prepare` has prepared, while canaries run.
 
         Removed canaries do not run any more, and changed ones run as they are now. New ones, and those with another
-        schedule, are scheduled in the next turns of the event loop.
+        schedule, are scheduled in the next turns of the event loop, those that are due first before the others.
         """
         before, instance, waiting = self._runners, self._instance, self._waiting
         self._replace_runners(self._prepared)
@@ -178,15 +185,18 @@ class Scheduler:
                 self._scheduler.remove_job(name)
             for table in (self._started, self._due_by_canary, self._last_due_by_canary):
                 table.pop(name, None)
-        unscheduled, relabelled = [], []
+        unscheduled, relabelled, first = [], [], {}
         for name, runner in self._runners.items():
             former = before[name].canary if name in before else None
             is_other = former is None or former.schedule != runner.canary.schedule or instance != self._instance
-            if is_other or waiting.get(name) is not None:  # the latter since an earlier reload
+            if is_other:
                 unscheduled.append(name)
+            elif (run := waiting.get(name)) is not None:  # since an earlier call
+                first[name] = run
             elif former != runner.canary or name in waiting:
                 relabelled.append(name)
-        self._waiting = {**self._first_runs(unscheduled), **dict.fromkeys(relabelled)}
+        first |= self._first_runs(unscheduled, last_due=self._prepared.last_due)
+        self._waiting = {**dict(sorted(first.items(), key=lambda item: item[1].due)), **dict.fromkeys(relabelled)}
         if self._schedule_task is None or self._schedule_task.done():
             self._schedule_task = asyncio.create_task(self._schedule_in_turns(), name="schedule")
             self._schedule_task.add_done_callback(_log_defect)
@@ -213,15 +223,14 @@ class Scheduler:
             unused.close()
         self._skipped.set_targets(self._slots)
 
-    def _first_runs(self, names: Sequence[str], delay: float = 0.0) -> dict[str, FirstRun]:
+    def _first_runs(
+        self, names: Sequence[str], delay: float = 0.0, last_due: Mapping[str, float] = MappingProxyType({})
+    ) -> dict[str, FirstRun]:
         """Return the first runs of the canaries ``names`` as after a start in ``delay`` seconds."""
-        return first_runs(
-            (self._runners[name].canary for name in names),
-            self._clock.time() + delay,
-            instance=self._instance,
-            min_gap=0.0 if self._guard is None else self._guard.min_start_gap,
-            at_phase=self._starts_at_phase,
-        )
+        canaries, now = [self._runners[name].canary for name in names], self._clock.time() + delay
+        gap = 0.0 if self._guard is None else self._guard.min_start_gap
+        runs = first_runs(canaries, now, instance=self._instance, min_gap=gap, at_phase=self._starts_at_phase)
+        return catch_up(runs, canaries, now, last_due=last_due, min_gap=gap) if last_due else runs
 
     def _schedule(self, name: str, run: FirstRun) -> None:
         """Schedule a canary; further runs of one that is scheduled are replaced."""

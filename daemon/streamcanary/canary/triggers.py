@@ -1,5 +1,6 @@
 """The times at which canaries run: their triggers, and their first runs after a start."""
 
+import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -21,6 +22,13 @@ A run that starts alone finds little of its code and data in the caches of the C
 of one that follows another. Operating systems delay timers for the same reason. A power of two: the sums are exact.
 """
 _MIN_GRID_INTERVAL: Final = 1.0  # seconds; a shorter interval has too few such phases
+
+MAX_CRON_DELAY: Final = 300.0
+"""Seconds after its due time in which a missed run of a canary with a cron expression can be made.
+
+It bridges a lease that ends, also one of some minutes, and a failover of the database. Later, the canary may have to be
+quiet: its expression says when it may run.
+"""
 
 
 def phase_offset(instance: str, name: str, interval: float) -> float:
@@ -48,6 +56,9 @@ class AlignedIntervalTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler h
 
     __slots__ = ("interval", "not_before", "phase")
 
+    max_delay = math.inf
+    """Seconds after a fire time in which a run that was missed then can be made."""
+
     def __init__(self, interval: float, phase: float, not_before: float = 0.0) -> None:
         self.interval = interval
         self.phase = phase
@@ -55,7 +66,13 @@ class AlignedIntervalTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler h
 
     def next_after(self, moment: float) -> float:
         """Return the first fire time after ``moment``, both in seconds since the epoch."""
-        moment = max(moment, self.not_before)
+        return self._point_after(max(moment, self.not_before))
+
+    def last_until(self, moment: float) -> float:
+        """Return the last fire time not later than ``moment``, also a skipped one."""
+        return self._point_after(moment) - self.interval
+
+    def _point_after(self, moment: float) -> float:
         steps = (moment - self.phase) // self.interval + 1
         point = self.phase + steps * self.interval
         return point if point - moment > 1e-6 else point + self.interval
@@ -77,6 +94,9 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
 
     __slots__ = ("cron", "not_before")
 
+    max_delay = MAX_CRON_DELAY
+    """Seconds after a fire time in which a run that was missed then can be made."""
+
     def __init__(self, cron: Cron, not_before: float = 0.0) -> None:
         self.cron = cron
         self.not_before = not_before
@@ -85,16 +105,23 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
         """Return the first fire time after ``moment``, both in seconds since the epoch."""
         return self.cron.nth_run_after(max(moment, self.not_before), 1)
 
+    def last_until(self, moment: float) -> float | None:
+        """Return the last fire time not later than ``moment``; ``None`` if it is more than ``max_delay`` before it."""
+        return self.cron.last_point_until(moment, self.max_delay)
+
     def missed_between(self, last: float, due: float) -> int:
         """Return the number of fire times between ``last`` and ``due``, which are fire times themselves."""
-        return self.cron.expected_runs(last, due) - 1
+        return self.cron.expected_runs(max(last, self.not_before), due) - 1
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """Return the fire time after the previous one, for APScheduler."""
         return to_datetime(self.next_after((previous_fire_time or now).timestamp()))
 
 
-def trigger_of(canary: Canary, instance: str) -> AlignedIntervalTrigger | CronTrigger:
+Trigger = AlignedIntervalTrigger | CronTrigger
+
+
+def trigger_of(canary: Canary, instance: str) -> Trigger:
     """Return the trigger of a canary, which is the same in each process of ``instance``."""
     if canary.cron is not None:
         return CronTrigger(canary.cron)
@@ -105,7 +132,7 @@ class FirstRun(Struct, frozen=True):
     """When a canary runs first after a start, in seconds since the epoch, and the trigger of its further runs."""
 
     due: float
-    trigger: AlignedIntervalTrigger | CronTrigger
+    trigger: Trigger
 
 
 def first_runs(

@@ -4,7 +4,9 @@
       ▲                                       └▶ users: releasing ─▶ release what others should own
       └── lost: not renewed in time, or fenced ─▶ users: lost
 
-Each renewal answers who is alive and who owns what, so that a release is noticed within a second. The leases end
+Each renewal answers who is alive and who owns what, so that a release is noticed within a second; a replica that waits
+for one renews more often, so that it is noticed within a quarter of that. Nothing is pushed: LISTEN needs a connection
+to the server itself, and behind a pooler that shares connections by transaction no notification arrives. The leases end
 ``ttl`` seconds after the last renewal was sent, by the clock of this replica; until then :meth:`Coordinator.is_valid`
 answers without asking anybody. The store decides who owns what, and fences commits of former owners.
 """
@@ -39,6 +41,7 @@ DEFAULT_POLL: Final = 1.0
 """Seconds between two renewals, which show at once what others have released."""
 
 _USER_TIMEOUT: Final = 10.0  # seconds for users to begin or to finish their work
+_WAITING_POLL: Final = 0.25  # part of the usual time between two renewals, while this replica waits for a release
 _LEAVE_TIMEOUT: Final = 2.0  # seconds; without an answer, successors wait until the leases expire
 _JOIN_DELAY: Final = 2.0  # seconds between two attempts to join
 
@@ -81,6 +84,7 @@ class Coordinator:
         self._former_session: int | None = None  # lost, but perhaps not yet ended in the database
         self._membership = Membership()
         self._renewed_at = 0.0  # seconds since the epoch
+        self._waits_until = 0.0  # until when others may need to release what this replica should own
         self._assignment = Assignment()
         self._transitions: set[asyncio.Task[None]] = set()  # they take and release leases
         self._gains: set[asyncio.Task[None]] = set()  # those that take
@@ -209,6 +213,7 @@ class Coordinator:
                     await self._join()
                 if self._held is not None:
                     await self._renew(self._held)
+                    delay *= _WAITING_POLL if self._clock.monotonic() < self._waits_until else 1.0
             except (StoreError, TimeoutError) as error:
                 self._report.record_failure(str(error) or f"no answer within {self._ttl / 3:g} s")
                 delay = self._random.uniform(0.5, 1.0) * (self._poll if self._held else _JOIN_DELAY)
@@ -265,6 +270,7 @@ class Coordinator:
         if membership != self._membership:
             self._membership, self._assignment = membership, assign(membership)
             self._is_settled = False
+            self._waits_until = now + _USER_TIMEOUT if held.waits(self._assignment.owners, membership) else 0.0
             self._report.record_standby(self._assignment.standby.get(held.session, ""))
             self.on_membership(membership)
         if not self._is_settled:

@@ -71,6 +71,13 @@ class HeldLeases:
             and self._not_before.get(resource, 0.0) <= now
         }
 
+    def waits(self, assigned: Mapping[str, int], membership: Membership) -> bool:
+        """Return whether another replica owns what this one should."""
+        return any(
+            session == self.session and resource not in self.leases and not self._is_free(resource, membership)
+            for resource, session in assigned.items()
+        )
+
     def to_release(self, assigned: Mapping[str, int]) -> set[str]:
         """Return what this replica owns, and another one should own."""
         return {

@@ -142,6 +142,14 @@ class Store:
         """
         return await self.read(lambda connection: history.last_answers(connection, canaries))
 
+    async def last_outcomes(self, canaries: Sequence[str]) -> dict[str, Outcome]:
+        """Return the last run of each of ``canaries``, also a skipped one, by canary.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: history.last_outcomes(connection, canaries))
+
     async def last_runs(self, canaries: Sequence[str]) -> dict[str, Outcome]:
         """Return the last run of each of ``canaries`` that was not skipped, by canary.
 

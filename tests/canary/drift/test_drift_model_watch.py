@@ -264,6 +264,10 @@ class History:
             raise self.runs
         return {name: run for name, run in self.runs.items() if name in canaries}
 
+    async def last_outcomes(self, canaries: Sequence[str]) -> dict[str, Outcome]:
+        """Return the same runs."""
+        return await self.last_answers(canaries)
+
     async def last_runs(self, canaries: Sequence[str]) -> dict[str, Outcome]:
         """Return the same runs."""
         return await self.last_answers(canaries)

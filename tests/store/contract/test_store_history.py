@@ -119,6 +119,22 @@ def test_the_last_run_of_each_canary(connection: Connection) -> None:
         assert {"chat": "run-2", "other": "run-4"} == {canary: outcome.run_id for canary, outcome in found.items()}
 
 
+def test_the_last_outcome_of_each_canary(connection: Connection) -> None:
+    """The last run is returned, also if it was skipped; one that cannot be read is left out."""
+    for outcome in (
+        make_outcome(1),
+        make_outcome(2, kind=OutcomeKind.SKIPPED),
+        make_outcome(3, canary="other", kind=OutcomeKind.FAILED),
+        make_outcome(4, canary="damaged"),
+    ):
+        history.record_run(connection, outcome)
+    connection.execute("UPDATE runs SET outcome = '{}' WHERE canary = 'damaged'")
+    for others in FEW, MANY:
+        found = history.last_outcomes(connection, ["chat", "other", "damaged", *others])
+        assert {"chat": "run-2", "other": "run-3"} == {canary: outcome.run_id for canary, outcome in found.items()}
+    assert {} == history.last_outcomes(connection, [])
+
+
 def test_a_run_is_found_by_its_id(connection: Connection) -> None:
     """However many there are after it; a damaged one and an unknown id are not found."""
     for number in range(300):

@@ -47,11 +47,12 @@ class Pager(FakePagerDuty):
 class ReplicaSet:
     """``async with ReplicaSet(folder, url) as replicas``: some daemons on the database of ``url``, which tests start.
 
-    ``config`` replaces keys of the configuration of all.
+    ``intervals`` are those of canaries that do not run every ``INTERVAL`` seconds. ``config`` replaces keys of the
+    configuration of all.
     """
 
-    def __init__(self, folder: Path, url: str, *, interval: float = INTERVAL, **config: Any) -> None:
-        self.interval = interval
+    def __init__(self, folder: Path, url: str, *, intervals: Mapping[str, float] = {}, **config: Any) -> None:
+        self.intervals = {**dict.fromkeys(CANARIES, INTERVAL), **intervals}
         self._folder = folder
         self._url = url
         self._config = config
@@ -78,7 +79,7 @@ class ReplicaSet:
         return {
             "store": store,
             "targets": {"sim": {"base_url": self.provider.base_url, "api_key": "none", "provider": "simulator"}},
-            "canaries": {canary: make_canary(canary, self.interval) for canary in CANARIES},
+            "canaries": {canary: make_canary(canary, self.intervals[canary]) for canary in CANARIES},
             "alerts": {
                 "group_wait": 0,
                 "group_interval": "1s",
@@ -269,14 +270,19 @@ class ReplicaSet:
 
     def longest_gap(self) -> float:
         """Return the longest time between two requests of one canary."""
-        return max(later - earlier for times in self.requests().values() for earlier, later in pairwise(times))
+        return max(self.longest_gaps().values())
+
+    def longest_gaps(self) -> dict[str, float]:
+        """Return the longest time between two requests of each canary."""
+        requests = self.requests().items()
+        return {name: max(later - earlier for earlier, later in pairwise(times)) for name, times in requests}
 
     def duplicates(self) -> dict[str, int]:
         """Return how many times each canary was asked again for one due time; canaries without such are left out."""
         found = {}
         for canary, times in self.requests().items():
             # A request that was late is in a later interval: only as many as there are intervals are expected in all.
-            extra = len(times) - round((times[-1] - times[0]) / self.interval) - 1
+            extra = len(times) - round((times[-1] - times[0]) / self.intervals.get(canary, INTERVAL)) - 1
             if extra > 0:
                 found[canary] = extra
         return found
@@ -297,7 +303,7 @@ class ReplicaSet:
     async def end(self) -> dict[str, int]:
         """Let all that run end by SIGTERM, the last once it has evaluated all runs; return :meth:`unrecorded`."""
         until = time.time()
-        await asyncio.sleep(self.interval + _SLACK)  # runs end, and are recorded
+        await asyncio.sleep(max(self.intervals.values()) + _SLACK)  # runs end, and are recorded
         *names, last = self.running
         for name in names:
             assert 0 == (await self.daemons[name].terminate()).code

@@ -120,6 +120,15 @@ class Cron(Struct, frozen=True):
         """Return the ``number``-th point later than ``moment``, at most the :data:`MAX_POINTS`-th."""
         return _nth_point_after(self, moment, min(number, MAX_POINTS))
 
+    def last_point_until(self, moment: float, within: float) -> float | None:
+        """Return the last point not later than ``moment`` in the ``within`` seconds before it; ``None`` without one."""
+        last = None
+        for point in _points(self, moment - within):
+            if point > moment:
+                break
+            last = point
+        return last
+
 
 def check_timezone(name: str) -> None:
     """Check that the time zone ``name`` exists.
