@@ -36,6 +36,5 @@ async def test_a_rolling_update_loses_no_run_and_notifies_nobody(tmp_path: Path,
         assert True is all(each < 6 for each in seconds)
         assert ({}, {}) == (replicas.duplicates(), unrecorded)
         gaps = replicas.longest_gaps()
-        print("GAPS", gaps)
         assert {} == {name: gap for name, gap in gaps.items() if name in longer and gap >= 2 * LONGER_INTERVAL}
         assert {} == {name: gap for name, gap in gaps.items() if gap >= 2 * INTERVAL + SLACK and name not in longer}
