@@ -185,18 +185,21 @@ class Scheduler:
                 self._scheduler.remove_job(name)
             for table in (self._started, self._due_by_canary, self._last_due_by_canary):
                 table.pop(name, None)
-        unscheduled, relabelled, first = [], [], {}
+        unscheduled, relabelled = [], []
+        first: dict[str, FirstRun] = {}
         for name, runner in self._runners.items():
             former = before[name].canary if name in before else None
             is_other = former is None or former.schedule != runner.canary.schedule or instance != self._instance
+            run = waiting.get(name)
             if is_other:
                 unscheduled.append(name)
-            elif (run := waiting.get(name)) is not None:  # since an earlier call
+            elif run is not None:  # since an earlier call
                 first[name] = run
             elif former != runner.canary or name in waiting:
                 relabelled.append(name)
         first |= self._first_runs(unscheduled, last_due=self._prepared.last_due)
-        self._waiting = {**dict(sorted(first.items(), key=lambda item: item[1].due)), **dict.fromkeys(relabelled)}
+        order = sorted(first, key=lambda name: first[name].due)
+        self._waiting = {**{name: first[name] for name in order}, **dict.fromkeys(relabelled)}
         if self._schedule_task is None or self._schedule_task.done():
             self._schedule_task = asyncio.create_task(self._schedule_in_turns(), name="schedule")
             self._schedule_task.add_done_callback(_log_defect)

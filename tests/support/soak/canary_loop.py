@@ -1,16 +1,20 @@
-"""Runs the canaries of the shards that a replica owns, at the phases that all replicas share."""
+"""Runs the canaries of the shards that a replica owns, at the phases that all replicas share.
+
+What was due while a shard had no owner is caught up, as the scheduler does it.
+"""
 
 import asyncio
 import heapq
-import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from random import Random
 
+from streamcanary.canary.catch_up import catch_up
+from streamcanary.canary.triggers import AlignedIntervalTrigger, FirstRun
 from streamcanary.model.replicas import ALERTS
 from streamcanary.replicas.coordinator import Coordinator
 from streamcanary.replicas.run_recorder import RunRecorder
-from support.simulated_time import Machine
+from support.simulated_time import START, Machine
 from support.soak.fleet import Fleet, RunLedger
 
 _DRAIN = 8.0  # seconds for runs in progress, at a hand-over
@@ -44,15 +48,14 @@ class CanaryLoop:
 
     async def gained(self, resources: Collection[str]) -> None:
         """Schedule the canaries of these shards."""
-        for shard in resources:
-            if shard != ALERTS:
-                self._last_token += 1
-                self._tokens[shard] = self._last_token
-                self._running[shard] = 0
-                self._releasing.discard(shard)
-                for number in self._fleet.of_shard[shard]:
-                    self._schedule(number, self._next_slot(number), self._last_token)
-        self._ledger.own(set(resources) - {ALERTS}, self, self._machine.world.now)
+        shards = set(resources) - {ALERTS}
+        for shard in shards:
+            self._last_token += 1
+            self._tokens[shard] = self._last_token
+            self._running[shard] = 0
+            self._releasing.discard(shard)
+        self._schedule_first([number for shard in sorted(shards) for number in self._fleet.of_shard[shard]])
+        self._ledger.own(shards, self, self._machine.world.now)
         self._set_timer()
 
     async def releasing(self, resources: Collection[str]) -> None:
@@ -88,14 +91,31 @@ class CanaryLoop:
         for shard in shards:
             self._tokens.pop(shard, None)
 
-    def _next_slot(self, number: int) -> int:
-        """Return the next interval of a canary, by the clock of this machine."""
-        wall = self._machine.world.now + self._machine.offset
-        return math.floor((wall - self._fleet.phases[number]) / self._fleet.canaries[number].interval) + 1
+    def _schedule_first(self, numbers: Sequence[int]) -> None:
+        """Schedule the first runs of canaries: at the next interval, by the clock of this machine, or to catch up."""
+        wall, session = self._machine.time() - START, self._coordinator.session
+        names = {self._fleet.canaries[number].name: number for number in numbers}
+        triggers = {
+            name: AlignedIntervalTrigger(self._fleet.canaries[number].interval, self._fleet.phases[number])
+            for name, number in names.items()
+        }
+        due = {name: self._ledger.last_due(number, session) for name, number in names.items()}
+        runs = catch_up(
+            {name: FirstRun(trigger.next_after(wall), trigger) for name, trigger in triggers.items()},
+            [self._fleet.canaries[number] for number in numbers],
+            wall,
+            last_due={name: last - START for name, last in due.items() if last is not None},
+            min_gap=0.0,
+        )
+        for name, run in runs.items():
+            number = names[name]
+            # One in the second half of an interval is that of the next one, which is skipped.
+            slot = round((run.due - self._fleet.phases[number]) / self._fleet.canaries[number].interval)
+            token = self._tokens[self._fleet.shards[number]]
+            heapq.heappush(self._queue, (run.due - self._machine.offset, number, slot, token, None))
 
     def _schedule(self, number: int, slot: int, token: int) -> None:
-        at = self._fleet.phases[number] + slot * self._fleet.canaries[number].interval - self._machine.offset
-        heapq.heappush(self._queue, (at, number, slot, token, None))
+        heapq.heappush(self._queue, (self._fleet.due(number, slot) - self._machine.offset, number, slot, token, None))
 
     def _set_timer(self) -> None:
         if self._timer is not None:

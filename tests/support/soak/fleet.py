@@ -12,6 +12,7 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.replicas import SHARD_RESOURCES, shard_of
+from support.simulated_time import START
 from support.soak.scale import Outage, Scale
 
 _WATCHED: Final = 500  # canaries for which NoData is on
@@ -32,6 +33,14 @@ class Fleet:
         self.phases = array("d", (_phase(canary) for canary in self.canaries))
         self._of_targets = [sorted(one for one in outages if one.target == target) for target in range(scale.targets)]
         self._of_canaries = {one.canary: one for one in outages if one.canary is not None}
+
+    def number(self, canary: str) -> int:
+        """Return the number of the canary with this name."""
+        return int(canary.removeprefix("canary-"))
+
+    def due(self, number: int, slot: int) -> float:
+        """Return when the run of a canary in the interval ``slot`` is due, by the clock of its replica."""
+        return self.phases[number] + slot * self.canaries[number].interval
 
     def is_failing(self, number: int, now: float) -> bool:
         """Return whether the provider of a canary fails now."""
@@ -70,6 +79,7 @@ class RunLedger:
         self._last_slot = array("l", [-1]) * count
         self._last_session = array("l", [-1]) * count
         self._last_start = array("d", fleet.phases)
+        self._last_recorded = array("d", [-math.inf]) * count  # when it was due, by the clock of its replica
         self.counts: Counter[str] = Counter()
         self.longest_gap = 0.0
         self.longest_gap_in_intervals = 0.0
@@ -96,7 +106,20 @@ class RunLedger:
 
     def commit(self, runs: Mapping[str, Sequence[Outcome]]) -> None:
         """Record that runs are in the database."""
-        self.counts["recorded"] += sum(map(len, runs.values()))
+        for shard in runs.values():
+            self.counts["recorded"] += len(shard)
+            for run in shard:
+                number = self._fleet.number(run.canary)
+                self._last_recorded[number] = max(self._last_recorded[number], run.scheduled)
+
+    def last_due(self, number: int, session: int | None) -> float | None:
+        """Return when the last run of a canary was due that is recorded, or that ``session`` has started."""
+        recorded = self._last_recorded[number]
+        if recorded == -math.inf:
+            return None
+        if self._last_session[number] != session:
+            return recorded
+        return max(recorded, START + self._fleet.due(number, self._last_slot[number]))
 
     def own(self, shards: Iterable[str], owner: object, now: float) -> None:
         """Record that ``owner`` runs the canaries of ``shards`` from now on."""

@@ -122,12 +122,7 @@ class Cron(Struct, frozen=True):
 
     def last_point_until(self, moment: float, within: float) -> float | None:
         """Return the last point not later than ``moment`` in the ``within`` seconds before it; ``None`` without one."""
-        last = None
-        for point in _points(self, moment - within):
-            if point > moment:
-                break
-            last = point
-        return last
+        return _last_point_until(self, moment, within)
 
 
 def check_timezone(name: str) -> None:
@@ -198,6 +193,16 @@ def _nth_point_after(cron: Cron, moment: float, number: int) -> float:
     for point in islice(_points(cron, moment), number):  # noqa: B007 - only the last one is needed
         pass
     return point
+
+
+@lru_cache(maxsize=4096)
+def _last_point_until(cron: Cron, moment: float, within: float) -> float | None:
+    last = None
+    for point in _points(cron, moment - within):
+        if point > moment:
+            break
+        last = point
+    return last
 
 
 @lru_cache(maxsize=256)
