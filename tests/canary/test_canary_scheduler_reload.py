@@ -61,10 +61,10 @@ async def test_a_reload_does_not_hasten_or_delay_the_next_run() -> None:
     runner = RecordingRunner("a", 3600.0)
     scheduler, _ = start(runner)
     await until(lambda: runner.due)
-    next_run = scheduler._scheduler.get_job("a").next_run_time
+    next_run = scheduler.next_run("a")
     changed = RecordingRunner("a", 3600.0, labels={"tier": "prod"})
     reload(scheduler, changed, RecordingRunner("b", 3600.0))
-    assert next_run == scheduler._scheduler.get_job("a").next_run_time
+    assert next_run == scheduler.next_run("a")
     await until(lambda: scheduler._runners["b"].due)  # type: ignore[attr-defined]
     assert [] == changed.due
     await scheduler.drain(1)

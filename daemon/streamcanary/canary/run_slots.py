@@ -45,16 +45,22 @@ class RunSlots:
         self._order = count()
         self._waiting: list[tuple[float, int, asyncio.Future[bool]]] = []  # a heap
 
+    def take(self) -> bool:
+        """Take a slot, if one is free; return whether it was. :meth:`release` must follow then."""
+        if self.is_closed or self._used >= self.limit:
+            return False
+        self._used += 1
+        return True
+
     async def acquire(self, last_run: float, max_wait: float) -> bool:
         """Take a slot, for a canary whose last run started at ``last_run``; return whether there was one in time.
 
         ``max_wait`` is in seconds. :meth:`release` must follow if there was a slot.
         """
+        if self.take():
+            return True
         if self.is_closed:
             return False
-        if self._used < self.limit:
-            self._used += 1
-            return True
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (last_run, next(self._order), turn))
         try:

@@ -1,7 +1,6 @@
 """Schedules canary runs: at fixed offsets of epoch time, spread over the interval, or by a cron expression.
 
-Every missed run is counted and logged. Only this module and its triggers import APScheduler, whose own cron trigger
-numbers weekdays differently from cron. The runs of a target at once are limited: a slow target, whose runs take long,
+Every missed run is counted and logged. The runs of a target at once are limited: a slow target, whose runs take long,
 takes no connections, memory and time from the others. When the daemon itself is too slow for all runs, a part of them
 is skipped.
 """
@@ -10,28 +9,25 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import msgspec
-from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED, JobSubmissionEvent
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from streamcanary.canary.catch_up import catch_up
+from streamcanary.canary.due_runs import DueRuns
 from streamcanary.canary.load_shedding import LoadShedder
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.run_slots import RunSlots, run_limits
 from streamcanary.canary.skipped_runs import SkippedRuns
 from streamcanary.canary.start_turns import StartTurns
-from streamcanary.canary.triggers import FirstRun, Trigger, first_runs, to_datetime
+from streamcanary.canary.triggers import FirstRun, first_runs
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import BudgetState, Outcome
 
 _log = logging.getLogger(__name__)
-logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # this module logs missed runs itself
 _CLOCK_CHECK_INTERVAL = 1.0  # seconds between two comparisons of the clocks
 # Seconds. A larger change of wall time against monotonic time between two comparisons is a clock step.
 _CLOCK_STEP_THRESHOLD = 0.5
@@ -117,13 +113,10 @@ class Scheduler:
         self._start_turns = StartTurns()
         self._shedder = LoadShedder()
         self._skipped = SkippedRuns(clock, metrics, self._shedder, on_outcome)
-        self._scheduler = AsyncIOScheduler(
-            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
-        )
-        self._triggers: dict[str, Trigger] = {}
-        self._due_by_canary: dict[str, float] = {}
-        self._last_due_by_canary: dict[str, float] = {}
-        self._running_tasks: dict[str, asyncio.Task[None]] = {}
+        self._due_runs = DueRuns(self._on_due)
+        self._last_due: dict[str, float] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # of runs, also of those that wait for their turn
+        self._running: set[str] = set()  # the canaries whose runs do not wait
         self._clock_task: asyncio.Task[None] | None = None
         # What a reload has left to do: canaries with their first runs, or without one if only their labels are others.
         self._waiting: dict[str, FirstRun | None] = {}
@@ -136,21 +129,19 @@ class Scheduler:
     @property
     def is_running(self) -> bool:
         """Whether canaries are scheduled and the clock is watched."""
-        return bool(self._scheduler.running) and self._clock_task is not None and not self._clock_task.done()
+        return self._due_runs.is_running and self._clock_task is not None and not self._clock_task.done()
 
     def next_run(self, name: str) -> float | None:
         """Return when a canary is due next, in seconds since the epoch; ``None`` if it is not scheduled."""
         if (first := self._waiting.get(name)) is not None:
             return first.due
-        job = self._scheduler.get_job(name)
-        return None if job is None or job.next_run_time is None else float(job.next_run_time.timestamp())
+        return self._due_runs.next_run(name, self._clock.time())
 
     def start(self) -> None:
         """Start to run canaries; :func:`~streamcanary.canary.triggers.first_runs` says when each runs first."""
         for name, run in self._first_runs(list(self._runners), _START_TIME * len(self._runners)).items():
             self._schedule(name, run)
-        self._scheduler.add_listener(self._on_submission, EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
-        self._scheduler.start()
+        self._due_runs.start()
         self._metrics.record_shed_share(0.0)
         self._clock_task = asyncio.create_task(self._watch_clocks(), name="clock step detection")
 
@@ -181,10 +172,11 @@ class Scheduler:
         before, instance, waiting = self._runners, self._instance, self._waiting
         self._replace_runners(self._prepared)
         for name in before.keys() - self._runners.keys():
-            if self._triggers.pop(name, None) is not None:
-                self._scheduler.remove_job(name)
-            for table in (self._started, self._due_by_canary, self._last_due_by_canary):
-                table.pop(name, None)
+            self._due_runs.remove(name)
+            self._started.pop(name, None)
+            self._last_due.pop(name, None)
+            if name in self._tasks and name not in self._running:
+                self._tasks[name].cancel()
         unscheduled, relabelled = [], []
         first: dict[str, FirstRun] = {}
         for name, runner in self._runners.items():
@@ -237,36 +229,24 @@ class Scheduler:
 
     def _schedule(self, name: str, run: FirstRun) -> None:
         """Schedule a canary; further runs of one that is scheduled are replaced."""
-        self._triggers[name] = run.trigger
-        self._last_due_by_canary.pop(name, None)
+        self._last_due.pop(name, None)
         self._metrics.initialize_series(self._runners[name].canary)
-        self._scheduler.add_job(
-            self._run_if_admitted,
-            run.trigger,
-            args=[name],
-            id=name,
-            name=name,
-            next_run_time=to_datetime(run.due),
-            replace_existing=True,
-        )
+        self._due_runs.add(name, run)
 
     async def drain(self, seconds: float) -> None:
         """Start no more runs, wait up to ``seconds`` for running ones, and cancel the rest without an outcome."""
+        self._due_runs.pause()
+        for slots in self._slots.values():
+            slots.close()
         for background in filter(None, (self._clock_task, self._schedule_task)):
             background.cancel()
             await asyncio.gather(background, return_exceptions=True)
-        if self._scheduler.running:
-            self._scheduler.pause()
-        for slots in self._slots.values():
-            slots.close()
-        await self.finish(list(self._running_tasks), seconds)
-        if self._scheduler.running:
-            # APScheduler cancels its coroutine jobs here with either value of ``wait``: none is left at this point.
-            self._scheduler.shutdown(wait=False)
+        await self.finish(list(self._tasks), seconds)
+        self._due_runs.stop()
 
     async def finish(self, names: Collection[str], seconds: float) -> None:
         """Wait up to ``seconds`` for running runs of the canaries ``names``, and cancel the rest without an outcome."""
-        tasks = {name: task for name in names if (task := self._running_tasks.get(name)) is not None}
+        tasks = {name: task for name in names if (task := self._tasks.get(name)) is not None}
         if not tasks:
             return
         await asyncio.wait(tasks.values(), timeout=seconds)
@@ -280,64 +260,60 @@ class Scheduler:
     def cancel(self, names: Iterable[str]) -> None:
         """Cancel running runs of the canaries ``names``, without an outcome."""
         for name in names:
-            if (task := self._running_tasks.get(name)) is not None:
+            if (task := self._tasks.get(name)) is not None:
                 task.cancel()
 
-    def _on_submission(self, event: JobSubmissionEvent) -> None:
-        """Record the due time of a run; APScheduler calls this before the run starts, both on the event loop."""
-        name, due = event.job_id, event.scheduled_run_times[-1].timestamp()
-        if event.code == EVENT_JOB_SUBMITTED:
-            self._due_by_canary[name] = due
-        else:
-            self._last_due_by_canary[name] = due
-            self._skipped.record(self._runners[name].canary, due, "overlap", "the previous run has not ended")
-
-    async def _run_if_admitted(self, name: str) -> None:
-        await self._start_turns.take()
-        if name not in self._runners:  # a reload has removed it since it was submitted
+    def _on_due(self, name: str, due: float) -> None:
+        """Start a run that is due, unless it would overlap the previous one or the daemon is behind schedule."""
+        canary = self._runners[name].canary
+        if name in self._tasks:
+            self._last_due[name] = due
+            self._skipped.record(canary, due, "overlap", "the previous run has not ended")
             return
-        runner, due = self._runners[name], self._due_by_canary[name]
         self._count_missed(name, due)
         self._shedder.observe_due(self._clock.time() - due)
         if not self._shedder.admits(name):
-            self._skipped.record_shed(runner.canary, due)
+            self._skipped.record_shed(canary, due)
             return
-        slots = self._slots[runner.canary.target]
-        if not await slots.acquire(self._started.get(name, -math.inf), self._max_wait(name)):
-            if self._slots.get(runner.canary.target) is slots:
+        task = self._tasks[name] = asyncio.create_task(self._run_in_turn(name, due), name=f"canary {name}")
+        task.add_done_callback(self._on_end)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        name = task.get_name().removeprefix("canary ")
+        del self._tasks[name]
+        self._running.discard(name)
+        _log_defect(task)
+
+    async def _run_in_turn(self, name: str, due: float) -> None:
+        """Run a canary as soon as its target has a slot for it, if the budget permits."""
+        await self._start_turns.take()
+        target = self._runners[name].canary.target
+        slots = self._slots[target]
+        if not slots.take() and not await slots.acquire(self._started.get(name, -math.inf), self._max_wait(name)):
+            if self._slots.get(target) is slots:
                 self._record_no_slot(self._runners[name].canary, due, slots)
             return
-        current = self._runners.get(name)  # a reload may have replaced or removed it while it waited
-        if current is None:
-            slots.release()
-            return
-        runner = current
-        state = None if self._guard is None else self._guard.admit(runner.canary)
-        if state in (BudgetState.SLOWED, BudgetState.EXHAUSTED):
-            slots.release()
-            self._skipped.record(runner.canary, due, "budget", f"the budget is {state}", state=state)
-            return
-        self._started[name] = self._clock.monotonic()
-        task = asyncio.create_task(self._run(runner, due, state), name=f"canary {name}")
-        task.add_done_callback(lambda _: slots.release())
-        self._running_tasks[name] = task
+        self._running.add(name)
         try:
-            # Shielded: APScheduler cancels its jobs at shutdown, but drain() lets them end.
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            # Cancelled by drain(): APScheduler must not log that as an error of the job.
-            if not (task.cancelled() or slots.is_closed):
-                raise
+            await self._run_within_budget(self._runners[name], due)
         finally:
-            if task.done():
-                self._running_tasks.pop(name, None)
-            else:
-                task.add_done_callback(lambda _: self._running_tasks.pop(name, None))
+            slots.release()
+
+    async def _run_within_budget(self, runner: Runner, due: float) -> None:
+        canary = runner.canary
+        state = None if self._guard is None else self._guard.admit(canary)
+        if state in (BudgetState.SLOWED, BudgetState.EXHAUSTED):
+            self._skipped.record(canary, due, "budget", f"the budget is {state}", state=state)
+            return
+        self._started[canary.name] = self._clock.monotonic()
+        outcome = await runner(due)
+        self._on_outcome(msgspec.structs.replace(outcome, budget=state, behind_schedule=self._shedder.is_behind))
 
     def _max_wait(self, name: str) -> float:
         """Return the seconds that a run may wait for its turn: so that it is over before the next one is due."""
         now = self._clock.time()
-        return _MAX_WAIT * max(0.0, self._triggers[name].next_after(now) - now)
+        following = self._due_runs.next_run(name, now)
+        return 0.0 if following is None else _MAX_WAIT * max(0.0, following - now)
 
     def _record_no_slot(self, canary: Canary, due: float, slots: RunSlots) -> None:
         if slots.is_closed:
@@ -345,25 +321,18 @@ class Scheduler:
         else:
             self._skipped.record_no_slot(canary, due, slots.limit)
 
-    async def _run(self, runner: Runner, due: float, state: BudgetState | None) -> None:
-        outcome = await runner(due)
-        self._on_outcome(msgspec.structs.replace(outcome, budget=state, behind_schedule=self._shedder.is_behind))
-
     def _count_missed(self, name: str, due: float) -> None:
         """Record the runs missed since the last one: the process was suspended, or its event loop was blocked."""
-        last, self._last_due_by_canary[name] = self._last_due_by_canary.get(name), due
+        last, self._last_due[name] = self._last_due.get(name), due
         if last is None:
             return
-        missed = self._triggers[name].missed_between(last, due)
+        missed = self._due_runs.missed_between(name, last, due)
         if missed > 0:
             canary = self._runners[name].canary
             self._skipped.record(canary, due, "late", "the daemon did not run on time", missed)
 
     async def _watch_clocks(self) -> None:
-        """Detect steps of the wall clock, for which APScheduler waits, and that the daemon is too slow.
-
-        APScheduler sleeps too long after a step back.
-        """
+        """Detect steps of the wall clock, and that the daemon is too slow."""
         lag, checked = LoopLag.of_running_loop(), asyncio.get_running_loop().time()
         lag.observe(self)
         offset = self._clock.time() - self._clock.monotonic()
@@ -372,7 +341,8 @@ class Scheduler:
             now_offset = self._clock.time() - self._clock.monotonic()
             if abs(step := now_offset - offset) > _CLOCK_STEP_THRESHOLD:
                 _log.warning("clock step detected", extra={"seconds": round(step, 3)})
-                self._realign()
+                self._last_due.clear()  # runs in the skipped or repeated time are not missed runs
+                self._due_runs.realign(self._clock.time())
                 self._on_clock_step()
             offset = now_offset
             share, late = self._shedder.share, lag.since(checked)
@@ -382,13 +352,6 @@ class Scheduler:
                 self._metrics.record_shed_share(self._shedder.share)
                 if not self._shedder.share:
                     _log.info("on schedule again")
-
-    def _realign(self) -> None:
-        now = self._clock.time()
-        self._last_due_by_canary.clear()  # runs in the skipped or repeated time are not missed runs
-        for name, trigger in self._triggers.items():
-            trigger.not_before = now
-            self._scheduler.modify_job(name, next_run_time=to_datetime(trigger.next_after(now)))
 
 
 def _log_defect(task: asyncio.Task[None]) -> None:

@@ -64,6 +64,11 @@ class AlignedIntervalTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler h
         self.phase = phase
         self.not_before = not_before
 
+    @property
+    def times(self) -> str:
+        """The times at which it fires, but for ``not_before``; equal for triggers with the same times."""
+        return f"each {self.interval!r} s at {self.phase!r} s"
+
     def next_after(self, moment: float) -> float:
         """Return the first fire time after ``moment``, both in seconds since the epoch."""
         return self._point_after(max(moment, self.not_before))
@@ -101,6 +106,11 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
         self.cron = cron
         self.not_before = not_before
 
+    @property
+    def times(self) -> str:
+        """The times at which it fires, but for ``not_before``; equal for triggers with the same times."""
+        return str(self.cron)
+
     def next_after(self, moment: float) -> float:
         """Return the first fire time after ``moment``, both in seconds since the epoch."""
         return self.cron.nth_run_after(max(moment, self.not_before), 1)
@@ -129,7 +139,10 @@ def trigger_of(canary: Canary, instance: str) -> Trigger:
 
 
 class FirstRun(Struct, frozen=True):
-    """When a canary runs first after a start, in seconds since the epoch, and the trigger of its further runs."""
+    """When a canary runs first after a start, in seconds since the epoch, and its trigger.
+
+    The first run may be at one of the trigger's times, or before all of them.
+    """
 
     due: float
     trigger: Trigger
@@ -157,7 +170,8 @@ def first_runs(
             runs[canary.name] = FirstRun(aligned, trigger)
             continue
         due = max(now + position * min_gap, min(now + position * MAX_STAGGER, aligned))
-        trigger.not_before = due if due == aligned else due + canary.interval
+        if due != aligned:
+            trigger.not_before = due + canary.interval
         runs[canary.name] = FirstRun(due, trigger)
     return runs
 
