@@ -1,9 +1,10 @@
 """Bindings of rules to scope values, indexed by incident key and by canary."""
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
 
 from streamcanary.alerting.builtin_rules import (
     BEHIND_SCHEDULE,
@@ -33,7 +34,19 @@ MISSED_RUN_GRACE = 5.0
 """Seconds by which a run may be late before it counts as missing."""
 
 
-class Binding(NamedTuple):
+class BoundRule(Struct, frozen=True):
+    """What bindings of one rule have in common if their samples come alike: with 10,000 canaries, there are few."""
+
+    name: str
+    rule: Rule
+    detector: StreamDetector | None
+    missing_runs_to_fire: int
+    resolve_condition: str
+    baseline: LearnedBaseline | None = None
+    normal: float = NORMAL_RATE
+
+
+class Binding(Struct, frozen=True, gc=False):  # seven for each canary, so they are small
     """A rule and a scope value that it watches. ``key`` is the key of their incident and of their detector state.
 
     It has either a ``detector`` of samples or, if that is ``None``, fires at ``missing_runs_to_fire`` missing runs. If
@@ -42,14 +55,48 @@ class Binding(NamedTuple):
     """
 
     key: str
-    rule_name: str
-    rule: Rule
     scope_value: ScopeValue
-    detector: StreamDetector | None
-    missing_runs_to_fire: int
-    resolve_condition: str
-    baseline: LearnedBaseline | None = None
-    normal: float = NORMAL_RATE
+    bound: BoundRule
+
+    @property
+    def rule_name(self) -> str:
+        """The name of the rule."""
+        return self.bound.name
+
+    @property
+    def rule(self) -> Rule:
+        """The rule."""
+        return self.bound.rule
+
+    @property
+    def detector(self) -> StreamDetector | None:
+        """The detector of samples, or ``None``."""
+        return self.bound.detector
+
+    @property
+    def missing_runs_to_fire(self) -> int:
+        """The missing runs at which it fires; 0 with a detector of samples."""
+        return self.bound.missing_runs_to_fire
+
+    @property
+    def resolve_condition(self) -> str:
+        """What resolves the alert, as text."""
+        return self.bound.resolve_condition
+
+    @property
+    def baseline(self) -> LearnedBaseline | None:
+        """What was learned; ``None`` if that is nothing yet."""
+        return self.bound.baseline
+
+    @property
+    def normal(self) -> float:
+        """The rate of failures of a canary that is normal, from 0 to 1."""
+        return self.bound.normal
+
+    @property
+    def learns(self) -> bool:
+        """Whether the detector depends on what is learned from recorded runs."""
+        return self.rule.detector.learns and self.rule.measure.counts_failures
 
     @property
     def canaries(self) -> tuple[Canary, ...]:
@@ -103,8 +150,7 @@ class Bindings:
         self.canaries = {canary.name: canary for canary in canaries}
         self.identities = frozenset(canary.identity for canary in canaries)
         self._bindings: dict[str, Binding] = {}
-        self._sample_bindings: dict[str, list[Binding]] = {}
-        self._no_data_bindings: dict[str, list[Binding]] = {}
+        self._bound: dict[tuple[str, SampleStream], BoundRule] = {}
         self._with_baselines: dict[str, Binding] = {}
         shared: dict[tuple[str, float], ScopeValue] = {}
         for name, rule in rules.items():
@@ -113,14 +159,13 @@ class Bindings:
             for value in sorted(values, key=lambda value: -len(value.canaries)):
                 of_one = value if value.is_wide else shared.setdefault((value.value, value.share), value)
                 self._add(name, rule, of_one)
-        self.inhibition = Inhibition(self._bindings.values(), instance, self.key_for)
+        self._sample_bindings = _by_canary(binding for binding in self if binding.detector)
+        self._no_data_bindings = _by_canary(binding for binding in self if not binding.detector)
+        self.inhibition = Inhibition(self._bindings, instance, self.key_for)
         self.all_no_data_bindings = tuple(
             binding for bindings in self._no_data_bindings.values() for binding in bindings
         )
-        self.learning = tuple(
-            binding for binding in self if binding.rule.detector.learns and binding.rule.measure.counts_failures
-        )
-        self._learning_keys = frozenset(binding.key for binding in self.learning)
+        self.learning = tuple(binding for binding in self if binding.learns)
 
     def key_for(self, rule: str, subject: str) -> str:
         """Return the key of the incident of ``rule`` for ``subject``. Former names are used for what was renamed."""
@@ -195,7 +240,8 @@ class Bindings:
 
     def learns(self, key: str) -> bool:
         """Return whether the detector of the binding of ``key`` depends on what is learned from recorded runs."""
-        return key in self._learning_keys
+        binding = self._bindings.get(key)
+        return binding is not None and binding.learns
 
     @property
     def learning_canaries(self) -> tuple[Canary, ...]:
@@ -207,7 +253,7 @@ class Bindings:
 
         The last result for each binding is kept. A baseline for which the detector has no threshold is not used.
         """
-        if binding.key not in self._learning_keys:
+        if not binding.learns:
             return binding
         baseline = baselines.get(binding.key)
         if not isinstance(baseline, (LearnedRate, LearnedValues)) or isinstance(binding.rule.detector, NoData):
@@ -221,10 +267,12 @@ class Bindings:
             detector = binding.rule.detector.for_stream(stream)
         except ValueError:  # such as a base rate too close to the rate to detect: `check` says so
             detector = binding.detector
-        normal = _normal_rate(binding.rule, stream)
-        learned = binding._replace(baseline=baseline, detector=detector, normal=normal)
+        bound = msgspec.structs.replace(
+            binding.bound, baseline=baseline, detector=detector, normal=_normal_rate(binding.rule, stream)
+        )
         if detector is not None:
-            learned = learned._replace(resolve_condition=detector.resolve_condition)
+            bound = msgspec.structs.replace(bound, resolve_condition=detector.resolve_condition)
+        learned = msgspec.structs.replace(binding, bound=bound)
         self._with_baselines[binding.key] = learned
         return learned
 
@@ -240,20 +288,28 @@ class Bindings:
     def _add(self, name: str, rule: Rule, scope_value: ScopeValue) -> None:
         key_name = rule.renamed_from or name
         key = self._former_keys.get((name, scope_value.subject))
-        key, detector = key or incident_key(self._instance, key_name, scope_value.key_subject), rule.detector
-        if isinstance(detector, NoData):
-            binding = Binding(key, name, rule, scope_value, None, detector.runs, detector.resolve_condition)
-        else:
-            stream = scope_value.stream()
-            stream_detector = detector.for_stream(stream)
-            # most bindings of a rule have an equal text
-            resolve_condition = sys.intern(stream_detector.resolve_condition)
-            binding = Binding(key, name, rule, scope_value, stream_detector, 0, resolve_condition)
-            binding = binding._replace(normal=_normal_rate(rule, stream))
-        self._bindings[key] = binding
-        by_canary = self._sample_bindings if binding.detector else self._no_data_bindings
-        for canary in scope_value.canaries:
-            by_canary.setdefault(canary.name, []).append(binding)
+        key = key or incident_key(self._instance, key_name, scope_value.key_subject)
+        stream = scope_value.stream()
+        alike = name, stream._replace(subject="")  # which is in messages about the configuration only
+        if alike not in self._bound:
+            self._bound[alike] = _bound_rule(name, rule, stream)
+        self._bindings[key] = Binding(key, scope_value, self._bound[alike])
+
+
+def _bound_rule(name: str, rule: Rule, stream: SampleStream) -> BoundRule:
+    detector = rule.detector
+    if isinstance(detector, NoData):
+        return BoundRule(name, rule, None, detector.runs, detector.resolve_condition)
+    of_stream = detector.for_stream(stream)
+    return BoundRule(name, rule, of_stream, 0, of_stream.resolve_condition, normal=_normal_rate(rule, stream))
+
+
+def _by_canary(bindings: Iterable[Binding]) -> dict[str, tuple[Binding, ...]]:
+    found: dict[str, list[Binding]] = {}
+    for binding in bindings:
+        for canary in binding.canaries:
+            found.setdefault(canary.name, []).append(binding)
+    return {name: tuple(some) for name, some in found.items()}
 
 
 def _normal_rate(rule: Rule, stream: SampleStream) -> float:

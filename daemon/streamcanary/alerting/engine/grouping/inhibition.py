@@ -7,7 +7,7 @@ and only while each of its failing canaries is silenced, or has an alert that wa
 new.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,7 +23,6 @@ from streamcanary.alerting.scope import alert_labels
 
 if TYPE_CHECKING:
     from streamcanary.alerting.engine.bindings import Binding
-    from streamcanary.model.canary import Canary
 
 _NO_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
@@ -40,72 +39,75 @@ class Inhibitors(NamedTuple):
 
 
 class Inhibition:
-    """The inhibitors of each incident, by its key. ``key_for`` returns the key of a rule and a subject."""
+    """The inhibitors of each incident. ``bindings`` are by key; ``key_for`` returns the key of a rule and a subject."""
 
-    def __init__(self, bindings: Iterable["Binding"], instance: str, key_for: Callable[[str, str], str]) -> None:
+    def __init__(self, bindings: Mapping[str, "Binding"], instance: str, key_for: Callable[[str, str], str]) -> None:
+        self._bindings = bindings
         self._instance = instance
-        self._wide: dict[str, Binding] = {}
-        self._members: dict[str, tuple[Canary, ...]] = {}
         self._egress = (key_for(CANARY_EGRESS_DOWN, "egress"),)
         self._skipped_runs = (key_for(BUDGET_EXHAUSTED, "budget"), key_for(BEHIND_SCHEDULE, "schedule"))
         self._key_for = key_for
-        self._rejected: dict[str, Inhibitors] = {}  # of an alert of one canary, by its name
-        self._inhibitors: dict[str, Inhibitors] = {}
+        self._nested: dict[str, Inhibitors] = {}  # of rules with alerts of several canaries; others are made when used
         by_rule: dict[str, list[Binding]] = {}
-        for binding in bindings:
+        for binding in bindings.values():
             by_rule.setdefault(binding.rule_name, []).append(binding)
-        for rule, of_rule in by_rule.items():
-            self._add_rule(rule, of_rule)
+        for of_rule in by_rule.values():
+            if any(binding.is_wide for binding in of_rule) and not _is_never_inhibited(of_rule[0]):
+                self._add_nested(of_rule)
 
     def of(self, key: str) -> Inhibitors:
         """Return the inhibitors of the incident of ``key``."""
-        return self._inhibitors.get(key, Inhibitors())
+        if (nested := self._nested.get(key)) is not None:
+            return nested
+        binding = self._bindings.get(key)
+        if binding is None or _is_never_inhibited(binding):
+            return Inhibitors()
+        return self._of_canary(binding)
 
     def canaries_of(self, key: str) -> frozenset[str]:
         """Return the names of the canaries that the incident of ``key`` is about; empty if it is about none."""
-        return frozenset(canary.name for canary in self._members.get(key, ()))
+        binding = self._bindings.get(key)
+        return frozenset(canary.name for canary in binding.canaries) if binding is not None else frozenset()
 
     def member_labels(self, key: str, canary: str) -> dict[str, str]:
         """Return the labels that an alert of ``canary`` alone would have instead of the pooled one of ``key``.
 
         Empty if the canary is no member of it.
         """
-        binding = self._wide.get(key)
-        member = next((one for one in binding.canaries if one.name == canary), None) if binding else None
-        if binding is None or member is None:
+        binding = self._bindings.get(key)
+        if binding is None or not binding.is_wide:
+            return {}
+        member = next((one for one in binding.canaries if one.name == canary), None)
+        if member is None:
             return {}
         labels = alert_labels(binding.rule_name, binding.rule, member.label_set(), self._instance)
         return {**labels, "alert": binding.rule_name}
 
-    def _add_rule(self, rule: str, bindings: list["Binding"]) -> None:
-        if rule == NO_DATA:
-            self._inhibitors |= dict.fromkeys((binding.key for binding in bindings), Inhibitors(self._skipped_runs))
-            return
-        if rule == TARGET_REJECTED or bindings[0].rule.measure is Measure.CERTIFICATE_EXPIRY:
-            return
+    def _of_canary(self, binding: "Binding", wider: tuple[str, ...] = ()) -> Inhibitors:
+        """Return the inhibitors of an alert of one canary, with the ``wider`` ones of the same rule."""
+        if binding.rule_name == NO_DATA:
+            return Inhibitors(self._skipped_runs)
+        return Inhibitors((*self._egress, self._rejection_of(binding.canaries[0].name), *wider))
+
+    def _add_nested(self, bindings: list["Binding"]) -> None:
         wider, narrower = _nested(bindings)
         for binding in bindings:
             wide = wider.get(binding.key, ())
             if binding.is_wide:
-                self._wide[binding.key] = binding
                 by_member = {
-                    canary.name: (*self._rejection_of(canary.name), *narrower.get((binding.key, canary.name), ()))
+                    canary.name: (self._rejection_of(canary.name), *narrower.get((binding.key, canary.name), ()))
                     for canary in binding.canaries
                 }
-                self._inhibitors[binding.key] = Inhibitors((*self._egress, *wide), by_member)
+                self._nested[binding.key] = Inhibitors((*self._egress, *wide), by_member)
             else:
-                of_canary = self._inhibitors_of(binding.canaries[0].name)
-                self._inhibitors[binding.key] = Inhibitors((*of_canary.any_of, *wide)) if wide else of_canary
-            self._members[binding.key] = binding.canaries
+                self._nested[binding.key] = self._of_canary(binding, wide)
 
-    def _inhibitors_of(self, canary: str) -> Inhibitors:
-        """Return the inhibitors of the alerts of ``canary``, but for wider ones of the same rule."""
-        if canary not in self._rejected:
-            self._rejected[canary] = Inhibitors((*self._egress, self._key_for(TARGET_REJECTED, canary)))
-        return self._rejected[canary]
+    def _rejection_of(self, canary: str) -> str:
+        return self._key_for(TARGET_REJECTED, canary)
 
-    def _rejection_of(self, canary: str) -> tuple[str, ...]:
-        return self._inhibitors_of(canary).any_of[len(self._egress) :]
+
+def _is_never_inhibited(binding: "Binding") -> bool:
+    return binding.rule_name == TARGET_REJECTED or binding.rule.measure is Measure.CERTIFICATE_EXPIRY
 
 
 def _nested(
