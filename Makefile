@@ -57,7 +57,7 @@ pictures-page: $(VENV)/.developed ## draw the status page in a scenario of an ou
 fuzz: $(VENV)/.developed ## test properties of client, alerting and store with over 100,000 cases; ten minutes on two cores
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py tests/store/sqlite/test_store_damaged_files.py
 
-soak: $(VENV)/.developed ## simulate a day of 100,000 canaries over 50 replicas that crash, in a quarter of an hour; ARGS=--help
+soak: $(VENV)/.developed ## simulate a day of 100,000 canaries over 50 replicas that crash, and run a daemon for a day's worth of runs, in half an hour; ARGS=--help
 	@PYTHONPATH=tests $(BIN)/python -m support.soak $(ARGS)
 
 lint: $(VENV)/.developed ## run every lint-* target below

@@ -1,48 +1,71 @@
-"""Run a soak and print its figures; exits with 1 if anything happened that must not.
+"""Run the soak and print its figures; exits with 1 if anything happened that must not.
 
-First a day of many replicas in simulated time, then a real daemon that makes as many runs as it can in some minutes.
+It has two parts, which can be run alone: ``replicas``, a day of many replicas in simulated time, and ``daemon``, a real
+daemon that makes as many runs as in a day.
 """
 
 import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from typing import Any, get_type_hints
+from typing import Final, get_type_hints
 
-from support.soak.daemon_memory import describe_memory, measure_daemon
+from support.soak.daemon_day import Day, DayFigures, run_day
+from support.soak.daemon_memory import Growth, measure_growth
 from support.soak.scale import SMALL, Scale
 from support.soak.simulation import Figures, Simulation
 
-_MAX_SHOWN = 50  # violations
+_MAX_SHOWN: Final = 50  # violations
+_COLUMNS: Final = 12  # samples of the memory of the daemon
+_SMALL_DAY: Final = Day(runs=2_000, minutes=2.0, canaries=20)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="make soak ARGS=…", description=__doc__)
-    parser.add_argument("--small", action="store_true", help="run the one of `make test`")
-    parser.add_argument("--minutes", type=float, default=5.0, help="of the daemon; 0 leaves it out")
-    for name, kind in get_type_hints(Scale).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper())
-    options: dict[str, Any] = vars(parser.parse_args(arguments))
-    minutes: float = options.pop("minutes")
-    scale = SMALL if options.pop("small") else Scale()
-    scale = scale._replace(**{name: value for name, value in options.items() if value is not None})
-    print(f"{scale.canaries} canaries over {scale.replicas} replicas for {scale.hours:g} simulated hours", flush=True)
-    figures = Simulation(scale).run()
-    print("\n".join(describe(figures)))
-    violations = figures.violations
-    if minutes:
-        print(f"a daemon for {minutes:g} minutes", flush=True)
-        memory = asyncio.run(measure_daemon(minutes))
-        print("\n".join(describe_memory(memory)))
-        violations = [*violations, *filter(None, [memory.problem])]
+    parts = parser.add_subparsers(dest="part", metavar="PART", help="replicas or daemon")
+    _add_options(parts.add_parser("replicas"), Scale)
+    _add_options(parts.add_parser("daemon"), Day)
+    options = vars(parser.parse_args(arguments))
+    part, is_small = options.pop("part"), options.pop("small", False)
+    sizes = {name: value for name, value in options.items() if value is not None}
+    violations: list[str] = []
+    if part != "daemon":
+        violations += _run_replicas((SMALL if is_small else Scale())._replace(**sizes))
+    if part != "replicas":
+        violations += _run_daemon((_SMALL_DAY if is_small else Day())._replace(**sizes))
     for violation in violations[:_MAX_SHOWN]:
         print(f"VIOLATION: {violation}")
     print("ok" if not violations else f"{len(violations)} violations")
     return 1 if violations else 0
 
 
-def describe(figures: Figures) -> list[str]:
+def _add_options(parser: argparse.ArgumentParser, size: type) -> None:
+    """Add an option for each field of ``size``."""
+    parser.add_argument("--small", action="store_true", help="as in the tests")
+    for name, kind in get_type_hints(size).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper())
+
+
+def _run_replicas(scale: Scale) -> list[str]:
+    print(f"{scale.canaries} canaries over {scale.replicas} replicas for {scale.hours:g} simulated hours", flush=True)
+    figures = Simulation(scale, lambda hours, size: print(f"{hours:.1f} h, {size:.0f} MB", file=sys.stderr)).run()
+    print("\n".join(describe_replicas(figures)), flush=True)
+    return figures.violations
+
+
+def _run_daemon(day: Day) -> list[str]:
+    print(f"a daemon with {day.canaries} canaries for {day.runs} runs, {day.minutes:g} minutes at most", flush=True)
+    figures = asyncio.run(run_day(day))
+    try:
+        growth = measure_growth(figures.samples)
+    except ValueError as error:
+        return [*figures.problems, str(error)]
+    print("\n".join(describe_daemon(figures, growth)), flush=True)
+    return [*figures.problems, *filter(None, [growth.problem])]
+
+
+def describe_replicas(figures: Figures) -> list[str]:
     """Return lines of text."""
     scale, runs = figures.scale, figures.runs
     lines = [
@@ -51,6 +74,7 @@ def describe(figures: Figures) -> list[str]:
         f"faults        {_counts(figures.faults)}",
         f"runs          {_counts(runs)}",
         f"longest gap   {figures.longest_gap / 60:.1f} min; {figures.longest_gap_in_intervals:.2f} intervals",
+        f"no owner      {figures.longest_unowned:.0f} of {scale.max_unowned:g} s at most, while the database works",
         f"evaluated     {figures.evaluated}, with {figures.repeated_commits} commits repeated after a lost answer",
         f"replicas      {figures.sessions} sessions, {figures.moves} moves of shards",
         f"alerts        {figures.takeovers_of_alerts} takeovers",
@@ -67,6 +91,19 @@ def describe(figures: Figures) -> list[str]:
         *lines,
         f"memory (MB)   {memory}",
         f"CPU           {figures.cpu:.0f} s, {figures.turns} turns of event loops",
+    ]
+
+
+def describe_daemon(figures: DayFigures, growth: Growth) -> list[str]:
+    """Return lines of text."""
+    step = max(1, len(figures.samples) // _COLUMNS)
+    sizes = [f"{one.runs} runs {one.size:.0f}" for one in figures.samples[::step]]
+    return [
+        f"time          {figures.seconds:.0f} s",
+        f"counts        {_counts(figures.counts)}",
+        f"memory (MB)   {', '.join(sizes)}",
+        f"second and last quarter  {growth.before:.1f} and {growth.after:.1f} MB",
+        f"in 1,000 runs            {growth.size:+.3f} MB, {growth.blocks:+.0f} blocks",
     ]
 
 

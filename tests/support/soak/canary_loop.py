@@ -45,6 +45,7 @@ class CanaryLoop:
         self._releasing: set[str] = set()
         self._last_token = 0
         self._timer: asyncio.TimerHandle | None = None
+        self.offsets = (machine.offset, machine.offset)
 
     async def gained(self, resources: Collection[str]) -> None:
         """Schedule the canaries of these shards."""
@@ -77,6 +78,10 @@ class CanaryLoop:
     def interrupt(self) -> None:
         """Record that nothing runs for a while, or for ever: the process is stopped."""
         self._ledger.disown(self._tokens, self, self._machine.world.now)
+
+    def resume(self) -> None:
+        """Record that the process goes on with the shards that it had; it will notice if it has lost them."""
+        self._ledger.own(self._tokens, self, self._machine.world.now)
 
     def end(self) -> None:
         """Forget everything: the process has ended."""
@@ -115,6 +120,8 @@ class CanaryLoop:
             heapq.heappush(self._queue, (run.due - self._machine.offset, number, slot, token, None))
 
     def _schedule(self, number: int, slot: int, token: int) -> None:
+        least, greatest = self.offsets
+        self.offsets = min(least, self._machine.offset), max(greatest, self._machine.offset)
         heapq.heappush(self._queue, (self._fleet.due(number, slot) - self._machine.offset, number, slot, token, None))
 
     def _set_timer(self) -> None:

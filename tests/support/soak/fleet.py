@@ -6,7 +6,9 @@ import math
 from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final, Protocol
+
+from msgspec import Struct
 
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind, Phase, make_fault
@@ -16,7 +18,7 @@ from support.simulated_time import START
 from support.soak.scale import Outage, Scale
 
 _WATCHED: Final = 500  # canaries for which NoData is on
-_MAX_OFFSET: Final = 24.0  # seconds by which the clock of a replica is wrong, at most
+_EDGE: Final = 0.1  # seconds after a shard was gained, and before it was lost, in which a due time may be missed
 _OWNERS_KEPT: Final = 100  # of each shard
 _FAULT = make_fault(FaultKind.STALLED, Phase.STREAM, "no token for 5 s after 11 chunks", status=200)
 
@@ -70,11 +72,37 @@ class Fleet:
         )
 
 
-class RunLedger:
-    """What became of each run. ``violations`` are sentences about runs that must not be."""
+class ShardRunner(Protocol):
+    """Runs the canaries of shards. ``offsets`` are the least and the greatest error of its clock, in seconds."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    @property
+    def offsets(self) -> tuple[float, float]:
+        """The least and the greatest error of its clock so far, in seconds."""
+        ...
+
+
+class Owned(Struct):
+    """A shard was owned from ``start`` to ``end``, by the time of the world; ``offsets`` as of :class:`ShardRunner`."""
+
+    start: float
+    end: float
+    owner: ShardRunner | None
+    offsets: tuple[float, float]
+
+
+class RunLedger:
+    """What became of each run. ``violations`` are sentences about runs that must not be.
+
+    A canary runs once in each interval, at its due time. It is missed only if its shard has no owner at that time, and
+    run again in the same interval only by another owner. A shard has no owner for at most ``max_unowned`` seconds, not
+    counting those in which the database fails.
+    """
+
+    def __init__(self, fleet: Fleet, max_unowned: float = math.inf) -> None:
         self._fleet = fleet
+        self._max_unowned = max_unowned
+        self._outages: list[tuple[float, float]] = []  # of the database
+        self.longest_unowned = 0.0
         count = len(fleet.canaries)
         self._last_slot = array("l", [-1]) * count
         self._last_session = array("l", [-1]) * count
@@ -84,7 +112,7 @@ class RunLedger:
         self.longest_gap = 0.0
         self.longest_gap_in_intervals = 0.0
         self.violations: list[str] = []
-        self._owned: dict[str, deque[list[Any]]] = {}  # by shard: from when, until when, owner
+        self._owned: dict[str, deque[Owned]] = {}  # by shard
 
     def start(self, number: int, slot: int, session: int, now: float) -> None:
         """Record that the run of a canary that is due in the interval ``slot`` starts."""
@@ -97,7 +125,7 @@ class RunLedger:
             if slot < last:
                 self.violations.append(f"{name} was run in interval {slot} after {last}, at {now:.1f}")
         elif last >= 0:
-            self._check_missed(number, range(last + 1, slot))
+            self._check_missed(number, range(last + 1, slot), now)
         gap = now - self._last_start[number]
         self.longest_gap = max(self.longest_gap, gap)
         self.longest_gap_in_intervals = max(self.longest_gap_in_intervals, gap / self._fleet.canaries[number].interval)
@@ -121,35 +149,50 @@ class RunLedger:
             return recorded
         return max(recorded, START + self._fleet.due(number, self._last_slot[number]))
 
-    def own(self, shards: Iterable[str], owner: object, now: float) -> None:
+    def own(self, shards: Iterable[str], owner: ShardRunner, now: float) -> None:
         """Record that ``owner`` runs the canaries of ``shards`` from now on."""
         for shard in shards:
-            self._owned.setdefault(shard, deque(maxlen=_OWNERS_KEPT)).append([now, math.inf, owner])
+            owned = self._owned.setdefault(shard, deque(maxlen=_OWNERS_KEPT))
+            if owned:
+                self._check_unowned(shard, max(one.end for one in owned), now)
+            owned.append(Owned(now, math.inf, owner, owner.offsets))
 
-    def disown(self, shards: Iterable[str], owner: object, now: float) -> None:
+    def disown(self, shards: Iterable[str], owner: ShardRunner, now: float) -> None:
         """Record that it does not any longer: it was released, lost, or its process was stopped."""
         for shard in shards:
             for one in self._owned.get(shard, ()):
-                if one[2] is owner and one[1] == math.inf:
-                    one[1], one[2] = now, None
+                if one.owner is owner:
+                    one.end, one.owner, one.offsets = now, None, owner.offsets
+
+    def database_failed(self, start: float, end: float) -> None:
+        """Record that no replica could reach the database from ``start`` to ``end``."""
+        self._outages.append((start, end))
 
     def close(self, now: float) -> None:
         """Check that every canary has run until ``now``."""
         for number, canary in enumerate(self._fleet.canaries):
-            end = math.floor((now - _MAX_OFFSET - self._fleet.phases[number]) / canary.interval) + 1
-            self._check_missed(number, range(self._last_slot[number] + 1, end))
+            end = math.floor((now - self._fleet.phases[number]) / canary.interval) + 1
+            self._check_missed(number, range(self._last_slot[number] + 1, end), now)
 
-    def _check_missed(self, number: int, slots: Iterable[int]) -> None:
+    def _check_missed(self, number: int, slots: Iterable[int], until: float) -> None:
         """Count the intervals in which a canary was not run; each time, its shard must have had no owner."""
         for slot in slots:
             self.counts["missed"] += 1
-            due = self._fleet.phases[number] + slot * self._fleet.canaries[number].interval
-            if any(
-                start <= due - _MAX_OFFSET and due + _MAX_OFFSET <= end
-                for start, end, _ in self._owned.get(self._fleet.shards[number], ())
-            ):
-                name = self._fleet.canaries[number].name
-                self.violations.append(f"{name} was not run in interval {slot}, at {due:.1f}, although it had an owner")
+            due = self._fleet.due(number, slot)
+            for one in self._owned.get(self._fleet.shards[number], ()):
+                least, greatest = one.offsets if one.owner is None else one.owner.offsets
+                # By the clock of the owner it was due between these two times.
+                if one.start + _EDGE <= due - greatest and due - least <= min(one.end, until) - _EDGE:
+                    name = self._fleet.canaries[number].name
+                    self.violations.append(f"{name} was not run in interval {slot}, at {due:.1f}, but had an owner")
+
+    def _check_unowned(self, shard: str, start: float, end: float) -> None:
+        """Check that a shard was not without an owner for too long."""
+        outages = sum(max(0.0, min(end, until) - max(start, since)) for since, until in self._outages)
+        seconds = end - start - outages
+        self.longest_unowned = max(self.longest_unowned, seconds)
+        if seconds > self._max_unowned:
+            self.violations.append(f"{shard} had no owner for {seconds:.0f} s until {end:.0f}")
 
 
 def _a_canary(number: int, scale: Scale) -> Canary:

@@ -32,6 +32,11 @@ class Scale(NamedTuple):
     """Seconds between two looks of the owner of the alerts at the runs to evaluate."""
 
     @property
+    def max_unowned(self) -> float:
+        """Seconds for which a shard is without an owner, at most, while the database works."""
+        return 2 * self.lease + 4 * self.poll
+
+    @property
     def seconds(self) -> float:
         """The length of the soak."""
         return self.hours * HOUR

@@ -4,7 +4,7 @@ import gc
 import logging
 import resource
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 
@@ -41,6 +41,7 @@ class Figures(Struct):
     repeated_events: int = 0
     longest_gap: float = 0.0
     longest_gap_in_intervals: float = 0.0
+    longest_unowned: float = 0.0
     detection: dict[str, list[float]] = field(default_factory=dict)
     """Seconds from the start of an outage to its page, by rule."""
     turns: int = 0
@@ -74,10 +75,13 @@ class CheckedAlerts(LeasedAlerts):
 
 
 class Simulation:
-    """A soak of ``scale``; :meth:`run` returns its figures."""
+    """A soak of ``scale``; :meth:`run` returns its figures.
 
-    def __init__(self, scale: Scale) -> None:
-        self._scale = scale
+    ``on_sample`` is called 24 times, with the simulated hours and the memory in MB.
+    """
+
+    def __init__(self, scale: Scale, on_sample: Callable[[float, float], None] = lambda *_: None) -> None:
+        self._scale, self._on_sample = scale, on_sample
         self._random = Random(scale.seed)  # noqa: S311 - a simulation
         self.outages = plan_outages(scale, self._random)
         self._faults = plan_faults(scale, self._random)
@@ -85,7 +89,7 @@ class Simulation:
         self._database = MemoryDatabase(lambda: START + self._world.now)
         self._alerts = self._database.alerts = CheckedAlerts(self._database)
         self._fleet = Fleet(scale, self.outages)
-        self._ledger = RunLedger(self._fleet)
+        self._ledger = RunLedger(self._fleet, max_unowned=scale.max_unowned)
         self._events = PagerDutyEvents(self._world, self._may_send, self._random)
         self._database.on_commit = lambda _, runs: self._ledger.commit(runs)
         self._replicas: list[SoakReplica] = []
@@ -144,6 +148,7 @@ class Simulation:
                 replica.connection.lost_answers = 1
             self._later.append((now + 0.05, "database fails", None))
             self._later.append((now + fault.seconds, "database works", None))
+            self._ledger.database_failed(now, now + fault.seconds)
         elif (replica := self._pick(fault)) is not None:
             self._hit(fault, replica)
 
@@ -191,6 +196,7 @@ class Simulation:
         elif kind == "start again" and replica is not None:
             self._start(replica.name)
         elif kind == "continue" and replica is not None and replica in self._replicas:
+            replica.canaries.resume()
             replica.machine.resume()
         elif kind == "connect" and replica is not None and replica in self._replicas:
             replica.connection.is_cut = self._database_fails
@@ -248,6 +254,7 @@ class Simulation:
             gc.collect()
             self._forget_old_runs()
             self.figures.memory.append((hours, _memory()))
+            self._on_sample(*self.figures.memory[-1])
 
     def _forget_old_runs(self) -> None:
         """Forget the ids of runs that nobody can commit again, as the database deletes old runs."""
@@ -290,6 +297,7 @@ class Simulation:
             events.repeated,
         )
         figures.longest_gap = self._ledger.longest_gap
+        figures.longest_unowned = self._ledger.longest_unowned
         figures.longest_gap_in_intervals = self._ledger.longest_gap_in_intervals
         figures.detection, unmatched = match_incidents(self.outages, events.incidents, self._fleet)
         figures.turns, figures.cpu = self._world.turns, cpu
@@ -301,11 +309,6 @@ def _memory() -> float:
     """Return the memory of this process in MB."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - a file of the kernel
         return int(file.read().split()[1]) * resource.getpagesize() / 2**20
-
-
-def describe_memory(samples: Iterable[tuple[float, float]]) -> str:
-    """Return the samples as text."""
-    return ", ".join(f"{hours:.0f} h {size:.0f} MB" for hours, size in samples)
 
 
 @contextmanager
