@@ -85,6 +85,13 @@ CLIENTS: dict[str, Callable[[Recorder], AsyncOpenAI]] = {
     "query": lambda recorder: AsyncOpenAI(
         base_url="https://p.test/v1", api_key="k", default_query={"v": "1"}, http_client=async_http(recorder)
     ),
+    "http client with cookies and headers": lambda recorder: AsyncOpenAI(
+        base_url="https://p.test/v1",
+        api_key="k",
+        http_client=httpx2.AsyncClient(
+            transport=httpx2.MockTransport(recorder), headers={"x-edge": "1"}, cookies={"session": "1"}
+        ),
+    ),
     "key provider": lambda recorder: AsyncOpenAI(
         base_url="https://p.test/v1", api_key=Keys(), http_client=async_http(recorder)
     ),

@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import httpx2
@@ -81,43 +80,9 @@ def open_http_client(
 
     It follows no redirect, and asks for responses without compression; ``headers`` of a target can ask for another one.
     """
-    return _HttpClient(
+    return DefaultAsyncHttpxClient(
         transport=open_transport(tls_context, proxy, connection),
         trust_env=False,  # the transport reflects the environment; it must not be read again with a different result
         follow_redirects=False,
         headers={"Accept-Encoding": "identity"},
     )
-
-
-class _HttpClient(DefaultAsyncHttpxClient):
-    """An HTTP client that builds the requests of the SDK with one copy of their headers in place of four."""
-
-    def build_request(
-        self,
-        method: str,
-        url: httpx2.URL | str,
-        *,
-        content: Any = None,
-        headers: Any = None,
-        timeout: Any = httpx2.USE_CLIENT_DEFAULT,
-        **options: Any,
-    ) -> httpx2.Request:
-        """Return the request that the base class builds."""
-        is_usual = type(content) is bytes and type(headers) is list and isinstance(timeout, httpx2.Timeout)
-        has_more = self.cookies or any(value is not None for value in options.values())
-        if not is_usual or has_more or not isinstance(url, str) or _parse_url(url).is_relative_url:
-            return super().build_request(method, url, content=content, headers=headers, timeout=timeout, **options)
-        given = {name.lower() for name, _ in headers}
-        own = [(name, value) for name, value in self.headers.raw if name.decode("ascii").lower() not in given]
-        return httpx2.Request(
-            method,
-            _parse_url(url),
-            headers=[*own, *headers],
-            content=content,
-            extensions={"timeout": timeout.as_dict()},
-        )
-
-
-@lru_cache(maxsize=256)
-def _parse_url(url: str) -> httpx2.URL:
-    return httpx2.URL(url)

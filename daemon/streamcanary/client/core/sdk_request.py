@@ -61,7 +61,7 @@ class SdkRequest(Struct, frozen=True):
                 "json_data": body,
                 "extra_json": self.arguments["extra_body"],
                 "timeout": timeout,
-                "idempotency_key": sdk._idempotency_key(),
+                "idempotency_key": sdk._idempotency_key() if sdk._idempotency_header else None,
             }
         )
 
