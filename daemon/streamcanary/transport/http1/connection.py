@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import h11
@@ -13,6 +14,8 @@ from streamcanary.transport.response_head import HeadGuard
 
 _MAX_HEAD: Final = 100 << 10  # bytes of the head of a response, or of a line between two chunks
 _MAX_PENDING: Final = 64 << 10  # bytes of a request that are sent together
+_MAX_CHUNKS: Final = 8  # of a body that are passed on together: decoding them takes as long as one read counts
+_CACHED_HEADS: Final = 64  # of requests: the runs of a canary differ in their bodies
 _NOTHING: Final = (b"", False)  # bytes after a response, and whether the connection has ended
 
 
@@ -28,6 +31,7 @@ class Http1Connection:
         self._now = now
         self._http = h11.Connection(h11.CLIENT, _MAX_HEAD)
         self._read_timeout: float | None = None
+        self._ahead: Any = None  # the event, or the error, that followed the last bytes of the body in the same read
         self.idle_since: float | None = None
 
     @property
@@ -55,7 +59,7 @@ class Http1Connection:
                 too much before the response.
             httpx2.TimeoutException: if a timeout of the request expires.
         """
-        self.idle_since = None
+        self.idle_since = self._ahead = None
         timeouts: Mapping[str, float | None] = request.extensions.get("timeout", {})
         self._read_timeout = timeouts.get("read")
         try:
@@ -81,9 +85,7 @@ class Http1Connection:
         await emit_event(guard.on_event, "http11.send_request_headers.started", info)
         guard.start_head()
         try:
-            head = h11.Request(
-                method=request.method.encode("ascii"), target=request.url.raw_path, headers=request.headers.raw
-            )
+            head = _request_head(request.method, request.url.raw_path, tuple(request.headers.raw))
             pending = self._http.send(head) or b""
         except h11.LocalProtocolError as error:
             raise httpx2.LocalProtocolError(str(error)) from error
@@ -135,6 +137,30 @@ class Http1Connection:
             raise httpx2.RemoteProtocolError("the server switched to another protocol (101)")
         return event
 
+    async def read_body(self) -> bytes:
+        """Return bytes of the body, those of several chunks if they arrived together; none at its end."""
+        event, self._ahead = self._ahead, None
+        if event is None:
+            event = await self.next_event()
+        elif isinstance(event, h11.RemoteProtocolError):
+            raise httpx2.RemoteProtocolError(str(event)) from event
+        pieces: list[bytes] = []
+        while type(event) is h11.Data:
+            pieces.append(bytes(event.data))
+            if len(pieces) == _MAX_CHUNKS:
+                break
+            event = self._received_event()
+        if pieces and type(event) is not h11.Data and event is not h11.NEED_DATA:
+            self._ahead = event
+        return b"".join(pieces)
+
+    def _received_event(self) -> Any:
+        """Return the next event of what has been received, or the error that it is."""
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            return error
+
     def end_response(self) -> None:
         """Handle that the response is closed: another request can follow if both sides have sent everything.
 
@@ -162,16 +188,22 @@ class ResponseBody(httpx2.AsyncByteStream):
         if (connection := self._connection) is None:
             raise StopAsyncIteration
         try:
-            event = await connection.next_event()
+            data = await connection.read_body()
         except BaseException:
             await self.aclose()
             raise
-        if isinstance(event, h11.Data):
-            return bytes(event.data)
-        raise StopAsyncIteration
+        if not data:
+            raise StopAsyncIteration
+        return data
 
     async def aclose(self) -> None:
         """Close the response; the connection is kept if it can be reused."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.end_response()
+
+
+@lru_cache(_CACHED_HEADS)
+def _request_head(method: str, target: bytes, headers: tuple[tuple[bytes, bytes], ...]) -> h11.Request:
+    """Return the head of a request, which takes longer to validate than to send. It is not changed when it is sent."""
+    return h11.Request(method=method.encode("ascii"), target=target, headers=list(headers))
