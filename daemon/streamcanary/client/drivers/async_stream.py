@@ -23,7 +23,6 @@ from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
 from streamcanary.transport.connections import is_reusable
 
-_WRITE_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's write timeout exceeds the total timeout
 _DRAIN_TIMEOUT = 0.1  # seconds to read the rest of a complete answer's body, so that its connection can be reused
 
 
@@ -97,6 +96,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             lag_since = self._lag_since = partial(_lag_of_process, self._loop_lag, self._loop_share, call)
             # The timer must not refer to the stream: the loop refers to the timer, and a dropped stream is collected.
             self._timer = TaskTimer(lambda: call.extend_deadline(lag_since))
+            self._deadline = lambda: call.deadline
         return super()._start()
 
     async def _open(self, call: Call) -> None:
@@ -112,8 +112,8 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
     async def _send_request(self, call: Call) -> None:
         timeouts = call.route.timeouts
         http_timeout = httpx2.Timeout(
-            read=None,  # TaskTimer limits each read; a second timer is not needed
-            write=self._routes.options.timeouts.total + _WRITE_TIMEOUT_MARGIN,
+            read=None,  # TaskTimer limits each read and write; a second timer is not needed
+            write=None,
             connect=timeouts.connect,
             pool=timeouts.connect,
         )
@@ -125,12 +125,8 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             observe=observe, on_headers=on_headers, loop_share=self._loop_share, sdk_request=request
         )
         try:
-            timer.arm(call.deadline)
-            try:
-                with capture:
-                    response = await send_async(request, http_timeout)
-            finally:
-                timer.disarm()
+            with capture:
+                response = await timer.limit(send_async(request, http_timeout), self._deadline)
         except asyncio.CancelledError:
             if not timer.pop_expired():
                 raise
@@ -166,11 +162,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         else:
             timer = self._timer
             try:
-                timer.arm(call.deadline)
-                try:
-                    data = await anext(self._body)
-                finally:
-                    timer.disarm()
+                data = await timer.limit(anext(self._body), self._deadline)
             except StopAsyncIteration:
                 call.feed_eof()
             except asyncio.CancelledError:
@@ -201,23 +193,23 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
                 await asyncio.shield(response.aclose())
 
     async def _drain(self, response: httpx2.Response) -> None:
-        timer = self._timer
         try:
-            timer.arm(asyncio.get_running_loop().time() + _DRAIN_TIMEOUT)
-            try:
-                size = count = 0
-                async for data in self._body:
-                    size, count = size + len(data), count + 1
-                    if size > MAX_DRAIN_BYTES or count >= MAX_DRAIN_PIECES:
-                        return
-                await response.aclose()  # gives the connection back
-            finally:
-                timer.disarm()
+            await self._timer.limit(
+                self._read_rest(response), lambda: asyncio.get_running_loop().time() + _DRAIN_TIMEOUT
+            )
         except asyncio.CancelledError:
-            if not timer.pop_expired():
+            if not self._timer.pop_expired():
                 raise
         except Exception:  # noqa: BLE001 - the answer is complete; later errors do not matter
-            timer.pop_expired()
+            self._timer.pop_expired()
+
+    async def _read_rest(self, response: httpx2.Response) -> None:
+        size = count = 0
+        async for data in self._body:
+            size, count = size + len(data), count + 1
+            if size > MAX_DRAIN_BYTES or count >= MAX_DRAIN_PIECES:
+                return
+        await response.aclose()  # gives the connection back
 
 
 def _lag_of_process(lag: LoopLag, share: LoopShare, call: Call, start: float) -> float:

@@ -2,19 +2,23 @@
 
 ``asyncio.timeout`` costs as much as the parsing of a stream: a stream waits once per chunk, and its deadline moves with
 each. Here the loop's timer stays unchanged when the deadline moves later, and is rescheduled when it fires. Between
-two waits it has no effect: the time that the caller takes does not count.
+two waits it has no effect: the time that the caller takes does not count. What is at hand takes no timer at all: most
+chunks have arrived with an earlier one.
 """
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
+from types import coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 
 class TaskTimer:
     """Cancels the waiting task when the deadline passes, and distinguishes that from other cancellations.
 
-    Call ``arm(deadline)`` before a wait, and ``disarm()`` in its ``finally``. A ``CancelledError`` of the wait comes
-    from the timer if :meth:`pop_expired` returns ``True``. ``deadline`` is in seconds of the loop's clock.
+    A ``CancelledError`` of ``await timer.limit(…)`` comes from the timer if :meth:`pop_expired` returns ``True``.
 
     ``extension`` is called when the deadline has passed. It returns a later deadline to wait on, or ``None`` to cancel.
     """
@@ -31,22 +35,33 @@ class TaskTimer:
         self._prior_cancellations = 0
         self._has_fired = False
 
-    def arm(self, deadline: float) -> None:
-        """Cancel the current task at ``deadline``, unless disarmed before."""
-        self._deadline = deadline
-        self._has_fired = False
-        task = self._task = asyncio.current_task(self._loop)
-        if task is None:
-            raise RuntimeError("a stream must be read from within an asyncio task")
-        self._prior_cancellations = task.cancelling()
-        if deadline < self._when:
-            if self._handle is not None:
-                self._handle.cancel()
-            self._schedule(deadline)
+    @coroutine
+    def limit(self, awaitable: Awaitable[Result], deadline: Callable[[], float]) -> Generator[Any, Any, Result]:
+        """Return the result of ``awaitable``; wait for it until ``deadline()``, in seconds of the loop's clock.
 
-    def disarm(self) -> None:
-        """End the current deadline; the timer of the loop stays for the next."""
-        self._task = None
+        ``deadline`` is called if the result is not at hand.
+
+        Raises:
+            RuntimeError: if it is not at hand, and nothing runs the wait as a task.
+        """
+        steps = awaitable.__await__()
+        try:
+            waiting = next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        self._arm(deadline())
+        try:
+            while True:
+                try:
+                    yield waiting
+                except BaseException as error:  # noqa: BLE001 - the awaitable decides what becomes of it
+                    waiting = steps.throw(error)
+                else:
+                    return (yield from steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        finally:
+            self._task = None  # the timer of the loop stays for the next wait
 
     def pop_expired(self) -> bool:
         """Return whether the timer alone cancelled the wait; if so, undo the cancellation and reset the state."""
@@ -62,6 +77,18 @@ class TaskTimer:
         if self._handle is not None:
             self._handle.cancel()
             self._handle, self._when = None, math.inf
+
+    def _arm(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._has_fired = False
+        task = self._task = asyncio.current_task(self._loop)
+        if task is None:
+            raise RuntimeError("a stream must be read from within an asyncio task")
+        self._prior_cancellations = task.cancelling()
+        if deadline < self._when:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._schedule(deadline)
 
     def _schedule(self, when: float) -> None:
         self._handle, self._when = self._loop.call_at(when, self._on_timer), when
