@@ -312,7 +312,10 @@ class HistogramSeries(_Series):
         with self.family.store.lock:
             self.counts[bucket] += 1
             self.sum += value
-            self._lowest, self._highest = min(self._lowest, value), max(self._highest, value)
+            if value < self._lowest:
+                self._lowest = value
+            if value > self._highest:
+                self._highest = value
             self.version += 1
         self._keep_exemplar(bucket, value, context)
 
