@@ -216,7 +216,7 @@ class CanaryRunner:
                         if self._on_event is not None:
                             self._on_event(self.canary, event)
                     outcome = msgspec.structs.replace(outcome, lag=lag.since(started))
-                    return outcome_from_result(outcome, stream.result, self._spec, self._redactor())
+                    return outcome_from_result(outcome, stream.result, self._spec, self._redactor)
         except StreamFailed as failure:
             outcome = msgspec.structs.replace(outcome, lag=lag.since(started))
             return outcome_from_failure(outcome, failure, self._spec.model)
@@ -230,16 +230,16 @@ class CanaryRunner:
 
 
 def outcome_from_result(
-    outcome: Outcome, result: StreamResult, spec: CanarySpec, redactor: Redactor | None = None
+    outcome: Outcome, result: StreamResult, spec: CanarySpec, redactor: Callable[[], Redactor] = redactor_for
 ) -> Outcome:
     """Return ``outcome`` for a complete response: its kind follows from the expectation, the route and the ``slo``.
 
-    The text of the response is redacted with ``redactor`` before it is cut to the length of a message.
+    The text of the response is redacted with ``redactor()`` before it is cut to the length of a message.
     """
     fault = primary_fault(result.attempts, spec.model)
     kind = OutcomeKind.OK
     if mismatch := _mismatch(result, spec):
-        kind, fault = OutcomeKind.FAILED, _expectation_fault(mismatch, result, spec, redactor or redactor_for())
+        kind, fault = OutcomeKind.FAILED, _expectation_fault(mismatch, result, spec, redactor())
     elif result.degraded == "non_streaming" and result.attempts[-1].route == spec.model:
         kind = OutcomeKind.FAILED_OVER
         message = "the server sent one JSON body instead of a stream"

@@ -68,23 +68,13 @@ class Redactor:
     often its name.
     """
 
-    __slots__ = ("_public", "_slices", "_whole")
+    __slots__ = ("_slices", "_whole")
 
     def __init__(self, secrets: Iterable[str] = (), public: Iterable[str] = ()) -> None:
-        self._public = tuple(public)
-        all_secrets = dict.fromkeys(part for secret in secrets for part in (secret, *_credentials(secret)))
-        known = [secret for secret in all_secrets if self._is_secret(secret)]
-        lines = [line.strip() for secret in known for line in secret.splitlines() if not line.startswith("#")]
-        self._slices = SliceFinder((part for line in lines for part in _sliced_parts(line)), self._public)
-        self._whole = _all_whole_forms(tuple(known))
-
-    def _is_secret(self, secret: str) -> bool:
-        return (
-            len(secret) >= _MIN_SECRET_LENGTH
-            and secret.lower() not in _PLACEHOLDERS
-            and not _is_plain_address(secret)
-            and not any(secret in text for text in self._public)
-        )
+        public = tuple(public)
+        known = tuple(secret for secret in _removable(tuple(secrets)) if not any(secret in text for text in public))
+        self._slices = SliceFinder(_all_sliced_parts(known), public)
+        self._whole = _all_whole_forms(known)
 
     def is_clean(self, texts: Iterable[str]) -> bool:
         """Return whether :meth:`scrub` changes none of ``texts``, each no longer than its limit.
@@ -211,9 +201,9 @@ def _add_texts(value: object, keep: Collection[str], texts: list[str]) -> None:
     elif kind in _WITHOUT_TEXT:
         return
     elif isinstance(value, Struct):
-        for name in value.__struct_fields__:
-            if name not in keep:
-                _add_texts(getattr(value, name), keep, texts)
+        for name, item in zip(value.__struct_fields__, msgspec.structs.astuple(value), strict=True):
+            if type(item) not in _WITHOUT_TEXT and name not in keep:
+                _add_texts(item, keep, texts)
     elif isinstance(value, tuple):
         for item in value:
             _add_texts(item, keep, texts)
@@ -229,6 +219,27 @@ def scrub(text: str, secrets: Secrets = (), limit: int = 500, *, lines: bool = F
     """Return untrusted ``text`` without ``secrets``, as printable text; see :class:`Redactor`."""
     redactor = secrets if isinstance(secrets, Redactor) else redactor_for(tuple(secrets))
     return redactor.scrub(text, limit, lines=lines)
+
+
+# What follows is the same for all canaries of a target, each of which has a redactor of its own: its name is public.
+
+
+@lru_cache(maxsize=_CACHED_REDACTORS)
+def _removable(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """Return ``secrets``, and the credentials in them, without those that occur in ordinary text."""
+    parts = dict.fromkeys(part for secret in secrets for part in (secret, *_credentials(secret)))
+    return tuple(
+        part
+        for part in parts
+        if len(part) >= _MIN_SECRET_LENGTH and part.lower() not in _PLACEHOLDERS and not _is_plain_address(part)
+    )
+
+
+@lru_cache(maxsize=_CACHED_REDACTORS)
+def _all_sliced_parts(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of ``secrets`` whose slices are secret, too."""
+    lines = [line.strip() for secret in secrets for line in secret.splitlines() if not line.startswith("#")]
+    return tuple(part for line in lines for part in _sliced_parts(line))
 
 
 def _sliced_parts(secret: str) -> Iterator[str]:
