@@ -7,8 +7,10 @@ What a provider sends is hostile: it can change at every run. So the tracker rem
 gives the labels of a metric a bounded number of values for the time of the process.
 """
 
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from streamcanary.model.outcome import Outcome
@@ -27,6 +29,7 @@ OTHER: Final = "other"
 _MAX_LABEL_LENGTH: Final = 128
 _MAX_LABELS: Final = 16  # combinations with their own fingerprint
 _MAX_LABELS_WITHOUT_FINGERPRINT: Final = 8  # then so many with the fingerprint "other", then a single one
+_MAX_SHARED: Final = 256  # values that are kept to share them
 
 
 class ModelChange(NamedTuple):
@@ -46,21 +49,32 @@ class AnsweringModel(Struct, frozen=True):
     service_tier: str = ""
 
 
+class _Known(Struct, frozen=True):
+    """The values of each type that are known, and those that labels have: the latter for ``_bounded_labels``."""
+
+    values: tuple[tuple[str, ...], ...] = ((),) * len(CHANGE_TYPES)
+    labels: tuple[AnsweringModel, ...] = ()
+    labels_without_fingerprint: tuple[AnsweringModel, ...] = ()
+
+
+@lru_cache(_MAX_SHARED)
+def _shared(value: T) -> T:
+    """Return the value that is equal to ``value``: thousands of canaries get equal answers, and keep one of them."""
+    return value
+
+
 class ModelTracker:
     """The model that answered the last run of one canary, and the changes from run to run.
 
     ``labels`` are its values for the labels of a metric, ``None`` before the first answer.
     """
 
-    __slots__ = ("_current", "_known", "_labels", "_labels_without_fingerprint", "labels")
+    __slots__ = ("_current", "_known", "labels")
 
     def __init__(self) -> None:
         self.labels: AnsweringModel | None = None
         self._current: AnsweringModel | None = None
-        # Most canaries know one value of each: an empty set takes more than a tuple of it.
-        self._known: dict[ChangeType, tuple[str, ...]] = {}
-        self._labels: tuple[AnsweringModel, ...] = ()
-        self._labels_without_fingerprint: tuple[AnsweringModel, ...] = ()
+        self._known = _shared(_Known())
 
     def observe(self, outcome: Outcome) -> tuple[ModelChange, ...]:
         """Return the changes since the last answer of the primary; none for a run without one."""
@@ -74,43 +88,46 @@ class ModelTracker:
         )
         if after == self._current:
             return ()
-        self._current, self.labels = after, self._bounded_labels(after)
-        changes = []
-        for each in CHANGE_TYPES:
+        self._current = _shared(after)
+        known_labels, self.labels = _bounded_labels(self._known, after)
+        changes, values = [], list(self._known.values)
+        for number, each in enumerate(CHANGE_TYPES):
             previous, current = getattr(before, each), getattr(after, each)
             if current == previous:
                 continue
-            known = self._known.get(each, ())
-            self._known[each] = _with(known, current, MAX_KNOWN)
-            is_new = current not in known and current in self._known[each]
+            known = values[number]
+            values[number] = _with(known, current, MAX_KNOWN)
+            is_new = current not in known and current in values[number]
             if previous:
                 changes.append(ModelChange(each, previous, current, is_new))
+        self._known = _shared(msgspec.structs.replace(known_labels, values=tuple(values)))
         return tuple(changes)
 
     def has_reached_limit(self, change_type: ChangeType) -> bool:
         """Return whether no further value of ``change_type`` counts as new."""
-        return len(self._known.get(change_type, ())) >= MAX_KNOWN
+        return len(self._known.values[CHANGE_TYPES.index(change_type)]) >= MAX_KNOWN
 
-    def _bounded_labels(self, model: AnsweringModel) -> AnsweringModel:
-        """Return the values of ``model`` for labels.
 
-        After a number of combinations, the fingerprint is :data:`OTHER`, later every value.
-        """
-        current = AnsweringModel(
+def _bounded_labels(known: _Known, model: AnsweringModel) -> tuple[_Known, AnsweringModel]:
+    """Return the values of ``model`` for labels, and what is known with them.
+
+    After a number of combinations, the fingerprint is :data:`OTHER`, later every value.
+    """
+    current = _shared(
+        AnsweringModel(
             model.model[:_MAX_LABEL_LENGTH],
             model.system_fingerprint[:_MAX_LABEL_LENGTH],
             model.service_tier[:_MAX_LABEL_LENGTH],
         )
-        self._labels = _with(self._labels, current, _MAX_LABELS)
-        if current in self._labels:
-            return current
-        without = AnsweringModel(current.model, OTHER, current.service_tier)
-        self._labels_without_fingerprint = _with(
-            self._labels_without_fingerprint, without, _MAX_LABELS_WITHOUT_FINGERPRINT
-        )
-        if without in self._labels_without_fingerprint:
-            return without
-        return AnsweringModel(OTHER, OTHER, OTHER)
+    )
+    labels = _with(known.labels, current, _MAX_LABELS)
+    known = msgspec.structs.replace(known, labels=labels)
+    if current in labels:
+        return known, current
+    without = AnsweringModel(current.model, OTHER, current.service_tier)
+    labels = _with(known.labels_without_fingerprint, without, _MAX_LABELS_WITHOUT_FINGERPRINT)
+    known = msgspec.structs.replace(known, labels_without_fingerprint=labels)
+    return known, without if without in labels else AnsweringModel(OTHER, OTHER, OTHER)
 
 
 def _with(known: tuple[T, ...], value: T, limit: int) -> tuple[T, ...]:

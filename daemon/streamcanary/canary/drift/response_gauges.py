@@ -8,7 +8,8 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Container, Iterable, Iterator
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from msgspec import Struct
 from opentelemetry import metrics
@@ -28,58 +29,63 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _TargetAndProvider(NamedTuple):
+    """What rate limits are of, with reduced series: the models of a target that a provider serves."""
+
+    target: str
+    provider: str
+
+
+Subject = Canary | _TargetAndProvider
+
+
 class _Value(Struct, frozen=True, gc=False, eq=False):
-    """The observation of a value with the ``labels`` of its canary, and the type of a quota, or the model, as others.
+    """The observation of a value of ``subject``, and the type of a quota, or the model, as others.
 
     There may be some hundred thousand, so they are no instances of ``Observation``, which takes six times the memory:
     the attributes are built when they are read.
     """
 
     value: float
-    labels: dict[str, str]
+    subject: Subject
     of: QuotaType | AnsweringModel | None = None
     context: None = None
 
     @property
     def attributes(self) -> dict[str, str]:
         """The attributes as a new dictionary."""
+        labels = _labels_of(self.subject)
         if isinstance(self.of, AnsweringModel):
             return {
-                **self.labels,
+                **labels,
                 names.RESPONSE_MODEL_LABEL: self.of.model,
                 names.FINGERPRINT_LABEL: self.of.system_fingerprint,
                 names.TIER_LABEL: self.of.service_tier,
             }
-        return {**self.labels, names.TYPE: self.of} if self.of is not None else {**self.labels}
+        return {**labels, names.TYPE: self.of} if self.of is not None else labels
+
+
+def _labels_of(subject: Subject) -> dict[str, str]:
+    if isinstance(subject, Canary):
+        return metric_labels(subject)
+    return {names.TARGET: subject.target, names.PROVIDER_LABEL: subject.provider}
 
 
 class _Reported(Struct, frozen=True):
-    """What the provider reported last for one canary, whose metrics have ``labels``."""
+    """What the provider reported last for ``subject``."""
 
-    labels: dict[str, str]
+    subject: Subject
     rate_limits: RateLimits | None = None
     retirement: Retirement | None = None
     model: AnsweringModel | None = None
-    observed: dict["Observations", tuple[_Value, ...]] = {}
 
-    def observe(self, observations: "Observations") -> tuple[_Value, ...]:
-        """Return the observations, the same objects at each call: ``/metrics`` skips those that it knows."""
-        if _DEPENDENCIES[observations](self) is None:
-            return ()
-        found = self.observed.get(observations)
-        if found is None:
-            found = self.observed[observations] = tuple(observations(self))
-        return found
 
-    def after(
-        self, rate_limits: RateLimits | None, retirement: Retirement | None = None, model: AnsweringModel | None = None
-    ) -> "_Reported":
-        """Return what is reported after a further run; what stays the same keeps its observations."""
-        reported = _Reported(self.labels, rate_limits, retirement, model)
-        for observations, depends_on in _DEPENDENCIES.items():
-            if observations in self.observed and depends_on(reported) == depends_on(self):
-                reported.observed[observations] = self.observed[observations]
-        return reported
+class _Observed(NamedTuple):
+    """The values that were observed for ``subject``, and what of the report they depend on."""
+
+    subject: Subject
+    source: object
+    values: tuple[_Value, ...]
 
 
 class ResponseGauges:
@@ -91,6 +97,7 @@ class ResponseGauges:
 
     def __init__(self, meter: metrics.Meter, *, quotas_by_target: bool = False) -> None:
         self._reported: dict[str, _Reported] = {}
+        self._observed: dict[Observations, dict[str, _Observed]] = {each: {} for each in _DEPENDENCIES}
         self._quotas_by_target = quotas_by_target
         # By target and model: the canary that was the last to run, and what was reported to it.
         self._quotas: dict[tuple[str, str], tuple[str, _Reported]] = {}
@@ -118,22 +125,18 @@ class ResponseGauges:
         def last(new: T | None, before: T | None) -> T | None:
             return new if new is not None or has_answered else before
 
-        labels = metric_labels(canary)
-        before = self._reported.get(canary.name)
-        if before is None or before.labels != labels:
-            before = _Reported(labels)
+        before = self._reported.get(canary.name) or _Reported(canary)
         retirement = last(outcome.retirement, before.retirement)
         if not self._quotas_by_target:
             rate_limits = last(outcome.rate_limits, before.rate_limits)
-            self._reported[canary.name] = before.after(rate_limits, retirement, model)
+            self._reported[canary.name] = _Reported(canary, rate_limits, retirement, model)
             return
-        self._reported[canary.name] = before.after(None, retirement, model)
+        self._reported[canary.name] = _Reported(canary, None, retirement, model)
         key = canary.target, canary.model
-        if key not in self._quotas:
-            del labels[names.CANARY]
-            self._quotas[key] = canary.name, _Reported(labels)
-        quotas = self._quotas[key][1]
-        self._quotas[key] = canary.name, quotas.after(last(outcome.rate_limits, quotas.rate_limits))
+        subject = _TargetAndProvider(canary.target, canary.provider)
+        quotas = self._quotas[key][1] if key in self._quotas else _Reported(subject)
+        rate_limits = last(outcome.rate_limits, quotas.rate_limits)
+        self._quotas[key] = canary.name, _Reported(subject, rate_limits)
 
     def retain(self, canaries: Container[str]) -> None:
         """Forget what was reported to canaries that are not among these names."""
@@ -141,12 +144,22 @@ class ResponseGauges:
         self._quotas = {key: quotas for key, quotas in self._quotas.items() if quotas[0] in canaries}
 
     def observe(self, observations: "Observations") -> list[_Value]:
-        """Return the observations of all canaries."""
-        sources = [*self._reported.values(), *self._scarcest_quotas()]
-        return [found for reported in sources for found in reported.observe(observations)]
+        """Return the observations, the same objects as long as nothing changes: ``/metrics`` skips those it knows."""
+        depends_on, before = _DEPENDENCIES[observations], self._observed[observations]
+        observed: dict[str, _Observed] = {}
+        for name, reported in chain(self._reported.copy().items(), self._scarcest_quotas()):
+            source = depends_on(reported)
+            if source is None:
+                continue
+            known = before.get(name)
+            if known is None or known.subject != reported.subject or known.source != source:
+                known = _Observed(reported.subject, source, tuple(observations(reported)))
+            observed[name] = known
+        self._observed[observations] = observed
+        return [value for known in observed.values() for value in known.values]
 
-    def _scarcest_quotas(self) -> Iterable[_Reported]:
-        """Return what was reported for the model of each target that has the least headroom."""
+    def _scarcest_quotas(self) -> Iterable[tuple[str, _Reported]]:
+        """Return what was reported for the model of each target that has the least headroom, each with a key."""
         scarcest: dict[str, tuple[float, _Reported]] = {}
         for (target, _), (_, reported) in self._quotas.copy().items():
             if reported.rate_limits is None:
@@ -155,7 +168,7 @@ class ResponseGauges:
             headroom = math.inf if lowest is None else lowest[2]
             if target not in scarcest or headroom < scarcest[target][0]:
                 scarcest[target] = headroom, reported
-        return [reported for _, reported in scarcest.values()]
+        return [(f"{target}/", reported) for target, (_, reported) in scarcest.items()]  # no name of a canary has a "/"
 
 
 Observations = Callable[[_Reported], Iterator[_Value]]
@@ -180,45 +193,45 @@ def _callback(observations: Observations) -> Callable[[CallbackOptions], Iterabl
 def _observe_remaining(reported: _Reported) -> Iterator[_Value]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if quota.remaining is not None:
-            yield _Value(quota.remaining, reported.labels, kind)
+            yield _Value(quota.remaining, reported.subject, kind)
 
 
 def _observe_limit(reported: _Reported) -> Iterator[_Value]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if quota.limit is not None:
-            yield _Value(quota.limit, reported.labels, kind)
+            yield _Value(quota.limit, reported.subject, kind)
 
 
 def _observe_reset(reported: _Reported) -> Iterator[_Value]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if quota.reset_after is not None:
-            yield _Value(quota.reset_after, reported.labels, kind)
+            yield _Value(quota.reset_after, reported.subject, kind)
 
 
 def _observe_headroom(reported: _Reported) -> Iterator[_Value]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if (headroom := quota.headroom) is not None:
-            yield _Value(headroom, reported.labels, kind)
+            yield _Value(headroom, reported.subject, kind)
 
 
 def _observe_deprecated(reported: _Reported) -> Iterator[_Value]:
     if reported.retirement is not None and reported.retirement.is_deprecated:
-        yield _Value(1, reported.labels)
+        yield _Value(1, reported.subject)
 
 
 def _observe_deprecation(reported: _Reported) -> Iterator[_Value]:
     if reported.retirement is not None and reported.retirement.deprecation is not None:
-        yield _Value(reported.retirement.deprecation, reported.labels)
+        yield _Value(reported.retirement.deprecation, reported.subject)
 
 
 def _observe_sunset(reported: _Reported) -> Iterator[_Value]:
     if reported.retirement is not None and reported.retirement.sunset is not None:
-        yield _Value(reported.retirement.sunset, reported.labels)
+        yield _Value(reported.retirement.sunset, reported.subject)
 
 
 def _observe_model(reported: _Reported) -> Iterator[_Value]:
     if reported.model is not None:
-        yield _Value(1, reported.labels, reported.model)
+        yield _Value(1, reported.subject, reported.model)
 
 
 _DEPENDENCIES: Final[dict[Observations, Callable[[_Reported], object]]] = {
