@@ -16,7 +16,7 @@ from streamcanary.alerting.learning.baseline import DAY, LearnedRate, LearnedVal
 from streamcanary.alerting.service.baseline_learner import LEARNING_INTERVAL, RETRY_INTERVAL, BaselineLearner
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.statistics.rollup import Rollup
+from streamcanary.model.statistics.rollup import HOUR, Rollup
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
 from support.alerting.builders import CHAT, NOON, EngineHarness, a_run, alerts
@@ -203,11 +203,13 @@ class CountingStore(UnreliableStore):
 
 
 async def test_rollups_are_read_of_canaries_that_have_some_only(store: Store) -> None:
-    """At the first start nothing is recorded, and ten thousand canaries are not read one after the other."""
+    """At a first start no hour is complete, and ten thousand canaries are not read one after the other."""
     counting = CountingStore(store)
     learning = Learning(counting)
     assert (False, 0) == (await learning.learner.learn(), counting.rollup_reads)
     assert [None] == list(learning.results[0].baselines.values())
 
     await store.commit((), recorded_runs(0.04))
+    assert (False, 0) == (await learning.learner.learn(), counting.rollup_reads)
+    learning.clock.advance(HOUR)
     assert (False, 1) == (await learning.learner.learn(), counting.rollup_reads)

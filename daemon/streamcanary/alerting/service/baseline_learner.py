@@ -20,6 +20,7 @@ from streamcanary.alerting.learning.rollup_history import LEARNED_PERIOD, Rollup
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
+from streamcanary.model.statistics.rollup import HOUR
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ RETRY_INTERVAL: Final = 3600.0
 
 _RUNS_PER_READ = 250
 _BINDINGS_PER_CALL = 50  # that are evaluated at once, in another thread
-_CANARIES_PER_READ = 100  # at the first start, none of them has rollups: that is found out at once
+_CANARIES_PER_READ = 100  # to find out at a first start that none of ten thousand has rollups to learn from
 _PAUSE = 0.01  # seconds between two reads
 _MAX_SLEEP = 60.0  # seconds; the clock may be set, or the machine suspended
 
@@ -107,7 +108,10 @@ class BaselineLearner:
     async def _learn_from_rollups(
         self, history: RollupHistory, canaries: Iterable[Canary]
     ) -> dict[str, LearnedBaseline | None]:
-        """Learn from rollups where the recorded runs do not reach back a day."""
+        """Learn from rollups where the recorded runs do not reach back a day.
+
+        Those of a canary that are younger than an hour say no more than its runs.
+        """
         learned: dict[str, LearnedBaseline | None] = {}
         now, names = self._clock.time(), names_of(canaries)
         for first in range(0, len(history.canaries), _CANARIES_PER_READ):
@@ -116,7 +120,7 @@ class BaselineLearner:
                 {recorded: name for canary in some for recorded, name in names[canary.name].items()}
             )
             for canary in some:
-                if canary.name in recorded:
+                if recorded.get(canary.name, now) <= now - HOUR:
                     rollups = await self._store.read_rollups(now - LEARNED_PERIOD, names[canary.name])
                     learned |= await asyncio.to_thread(history.observe, canary, rollups, now)
                     await asyncio.sleep(_PAUSE)

@@ -125,7 +125,9 @@ class ResponseGauges:
         def last(new: T | None, before: T | None) -> T | None:
             return new if new is not None or has_answered else before
 
-        before = self._reported.get(canary.name) or _Reported(canary)
+        before = self._reported.get(canary.name)
+        if before is None or _labels_of(before.subject) != _labels_of(canary):  # it is another one since a reload
+            before = _Reported(canary)
         retirement = last(outcome.retirement, before.retirement)
         if not self._quotas_by_target:
             rate_limits = last(outcome.rate_limits, before.rate_limits)
