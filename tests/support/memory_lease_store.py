@@ -335,7 +335,8 @@ class MemoryAlertConnection:
         return AlertProgress(self._alerts.revision, next(iter(self._alerts.inputs), None))
 
     def _load_detectors(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        return {key: value for key, value in self._alerts.rows.get("detectors", {}).items() if key in keys}
+        rows = self._alerts.rows.get("detectors", {})
+        return {key: rows[key] for key in keys if key in rows}
 
     def _load(self, tables: Collection[StateTable]) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
         return self._alerts.revision, {name: dict(self._alerts.rows.get(name, {})) for name in tables}

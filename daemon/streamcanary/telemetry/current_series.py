@@ -1,8 +1,9 @@
 """Decides which series are of the current configuration: those of a canary that a reload has removed end.
 
-The SDK keeps every series until the process ends. A series that stays as it was would look like a canary that hangs,
-and two series of ``streamcanary.canary.info`` for one canary would break every join with it. Of replicas that share a
-database, each has the series of the canaries that it runs, and one of them those of alerts.
+The SDK keeps every series until the process ends; those of ``/metrics`` are removed. A series that stays as it was
+would look like a canary that hangs, and two series of ``streamcanary.canary.info`` for one canary would break every
+join with it. Of replicas that share a database, each has the series of the canaries that it runs, and one of them those
+of alerts.
 """
 
 from collections.abc import Callable, Iterable, Mapping

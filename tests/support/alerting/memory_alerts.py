@@ -133,7 +133,8 @@ class MemoryAlertInputs:
     async def load_detectors(self, keys: Collection[str]) -> Mapping[str, bytes]:
         """Return rows of detectors."""
         await self._travel()
-        return {key: value for key, value in self.alerts.rows.get("detectors", {}).items() if key in keys}
+        rows = self.alerts.rows.get("detectors", {})
+        return {key: rows[key] for key in keys if key in rows}
 
     async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
         """Commit."""

@@ -57,7 +57,9 @@ class Observer:
         series_by_id = dict(zip(map(id, before.observations), before.series, strict=True))
         known = _Known([], [])
         for observation in _observations_of(instrument):
-            series = series_by_id.get(id(observation)) or self._series_of(instrument, observation, storage)
+            series = series_by_id.get(id(observation))
+            if series is None or series.version < 0:  # a removed one
+                series = self._series_of(instrument, observation, storage)
             if series is not None:
                 known.observations.append(observation)
                 known.series.append(series)

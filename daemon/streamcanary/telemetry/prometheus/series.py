@@ -13,10 +13,10 @@ them. Importing this module imports the SDK.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from threading import Lock
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 from opentelemetry import metrics as api
@@ -68,11 +68,15 @@ class SeriesStore:
         self.is_current: IsCurrent = is_always_current
 
     def show(self, is_current: IsCurrent) -> None:
-        """Show the series that are current, and no others, in the next scrape."""
+        """Show the series that are current, and no others, in the next scrape; the others are removed.
+
+        One that is still observed is removed later, by the next call after it was observed last.
+        """
         self.is_current = is_current
         for family in self.families.copy().values():
             for series in family.series[:]:
                 series.is_hidden = not is_current(family.name, series.attributes)
+            family.remove_hidden()
 
     def family_of(self, instrument: Any) -> "Family":
         """Return the family of ``instrument``, an instrument of the SDK; it is created for the first series."""
@@ -83,10 +87,19 @@ class SeriesStore:
         return family
 
 
+class SeriesTable(Protocol):
+    """Finds series by their labels."""
+
+    def remove_hidden(self) -> "Collection[Series]":
+        """Remove the series that are hidden and not observed, and return them."""
+        ...
+
+
 class Family:
     """The series of one instrument, with its name, unit, description and kind, and what else they have in common.
 
-    ``bounds`` are the upper bounds of all buckets of a histogram but the last.
+    ``bounds`` are the upper bounds of all buckets of a histogram but the last. ``series`` is another list after series
+    were removed; it is changed under the lock of the store. ``tables`` have the same series.
     """
 
     def __init__(self, instrument: Any, store: SeriesStore) -> None:
@@ -95,10 +108,23 @@ class Family:
         self.description: str = instrument.description or ""
         self.kind = kind_of(instrument)
         self.series: list[Series] = []
+        self.tables: list[SeriesTable] = []
         self.store = store
         self.is_observable = isinstance(instrument, api.Asynchronous)
         advised = instrument._advisory.explicit_bucket_boundaries if self.kind == "histogram" else None
         self.bounds: tuple[float, ...] = tuple(advised or DEFAULT_BUCKETS)
+
+    def add(self, series: "Series") -> None:
+        """Add a new series."""
+        with self.store.lock:
+            self.series.append(series)
+
+    def remove_hidden(self) -> None:
+        """Remove the series that are hidden and not observed."""
+        removed = {id(series) for table in self.tables for series in table.remove_hidden()}
+        if removed:
+            with self.store.lock:
+                self.series = [series for series in self.series if id(series) not in removed]
 
 
 def kind_of(instrument: object) -> names.Kind:
@@ -126,7 +152,7 @@ class SeriesAggregation(Aggregation):
         start = start_time_unix_nano if self._store.is_exported else 0  # /metrics does not have it
         series: Series = _SERIES_BY_KIND[family.kind](family, labels, start)
         series.is_hidden = not self._store.is_current(family.name, series.attributes)
-        family.series.append(series)
+        family.add(series)
         return series
 
 
@@ -162,7 +188,7 @@ class _Series:
 
     ``version`` counts the changes of the value. ``exemplars`` are the last ones, by index of the bucket (0 without
     buckets). ``is_hidden``: the canary was removed by a reload. ``is_present``: a series of an observable instrument is
-    present only in a scrape that observed it.
+    present only in a scrape that observed it. The version of a series that was removed is negative.
     """
 
     __slots__ = ("_exported_until", "_start", "exemplars", "family", "is_hidden", "is_present", "labels", "version")
@@ -186,6 +212,11 @@ class _Series:
     def is_shown(self) -> bool:
         """Whether it is at ``/metrics``: it has a value, and is neither hidden nor absent."""
         return self.version > 0 and self.is_present and not self.is_hidden
+
+    @property
+    def is_removable(self) -> bool:
+        """Whether it is hidden, and nobody observes it any more."""
+        return self.is_hidden and not (self.family.is_observable and self.is_present)
 
     def _keep_exemplar(self, bucket: int, value: float, context: Context | None) -> None:
         """Keep ``value`` as the exemplar of ``bucket`` if ``context`` has a sampled span."""

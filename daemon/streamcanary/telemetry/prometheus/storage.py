@@ -70,6 +70,16 @@ class _SeriesTable(_ViewInstrumentMatch):
                 series = table.get(labels) or self._create(table, labels)
         return series
 
+    def remove_hidden(self) -> list[Any]:
+        """Remove the series that are hidden and not observed, and return them."""
+        with self._lock:
+            table: dict[Any, Any] = self._attributes_aggregation
+            removed = {labels: series for labels, series in table.items() if series.is_removable}
+            for labels, series in removed.items():
+                series.version = -1
+                del table[labels]
+        return list(removed.values())
+
     def _create(self, table: dict[Any, Any], labels: Labels) -> Any:
         """Return a new series; over the limit of series, the one that all further attributes share."""
         if len(table) >= self._cardinality_limit:
@@ -77,13 +87,16 @@ class _SeriesTable(_ViewInstrumentMatch):
             if labels in table:
                 return table[labels]
         aggregation = self._instrument_class_aggregation[self._instrument.__class__]
-        table[labels] = aggregation._create_aggregation(
+        series: Any = aggregation._create_aggregation(
             self._instrument,
             labels,  # type: ignore[arg-type] # the aggregations of this package take them
             self._view._exemplar_reservoir_factory,
             time_ns(),
         )
-        return table[labels]
+        if self not in series.family.tables:
+            series.family.tables.append(self)
+        table[labels] = series
+        return series
 
 
 class _SeriesStorage(MetricReaderStorage):

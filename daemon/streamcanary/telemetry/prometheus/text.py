@@ -34,6 +34,20 @@ _ESCAPED: Final = re.compile('[\\\\\n"\0\ud800-\udfff]')
 _TYPES: Final = {"counter": "counter", "updowncounter": "gauge", "gauge": "gauge", "histogram": "histogram"}
 
 
+class _KeptTexts:
+    """What is kept between scrapes, by the position of a series in ``family``, the list of the series of a family.
+
+    ``versions`` and ``texts`` are those of histograms.
+    """
+
+    def __init__(self, family: list[Series]) -> None:
+        self.family = family
+        self.labels = array("q")  # hashes
+        self.is_duplicate = bytearray()  # Prometheus takes one series of those with the same labels
+        self.versions: list[int] = []
+        self.texts: list[bytes] = []
+
+
 class FamilyText:
     """The text of one family in one format. Each series has the ``constant`` attributes as labels, too.
 
@@ -46,32 +60,34 @@ class FamilyText:
         self._labels = _LabelsTemplates(constant)
         self._has_exemplars = text_format == "openmetrics"
         self._header = _header(family, self.name, text_format).encode("utf-8", "replace")
-        self._known_labels = array("q")  # hashes
-        self._is_duplicate = bytearray()  # Prometheus takes one series of those with the same labels
+        self._kept = _KeptTexts(family.series)
 
     def render(self) -> Iterator[bytes]:
         """Yield the current text in UTF-8, in pieces; nothing if the family has no value."""
-        series = self._family.series[:]
-        if len(series) > len(self._is_duplicate):
-            self._add(series[len(self._is_duplicate) :])
+        if self._kept.family is not self._family.series:  # series were removed
+            self._kept = _KeptTexts(self._family.series)
+        kept = self._kept  # another scrape at the same time may replace it
+        series = kept.family[:]
+        if len(series) > len(kept.is_duplicate):
+            self._add(series[len(kept.is_duplicate) :], kept)
         header = self._header
         for number, each in enumerate(series):
-            if self._is_duplicate[number] or not each.is_shown:
+            if kept.is_duplicate[number] or not each.is_shown:
                 continue
             if header:
                 yield header
                 header = b""
-            yield self._render_series(number, each)
+            yield self._render_series(number, each, kept)
 
-    def _add(self, new: Sequence[Series]) -> None:
-        known = set(self._known_labels)
+    def _add(self, new: Sequence[Series], kept: "_KeptTexts") -> None:
+        known = set(kept.labels)
         for each in new:
             labels = hash(self._labels.format(each.labels))
-            self._is_duplicate.append(labels in known)
+            kept.is_duplicate.append(labels in known)
             known.add(labels)
-            self._known_labels.append(labels)
+            kept.labels.append(labels)
 
-    def _render_series(self, number: int, series: Series) -> bytes:
+    def _render_series(self, number: int, series: Series, kept: "_KeptTexts") -> bytes:
         assert isinstance(series, NumberSeries)  # noqa: S101 - the others have a class of their own
         labels = self._labels.format(series.labels)
         exemplar = format_exemplar(series.exemplars.get(0)) if self._has_exemplars and series.exemplars else ""
@@ -85,21 +101,19 @@ class HistogramText(FamilyText):
     def __init__(self, family: Family, text_format: Format, constant: Mapping[str, object]) -> None:
         super().__init__(family, text_format, constant)
         self._template = _HistogramTemplate(self.name, family.bounds)
-        self._versions: list[int] = []
-        self._texts: list[bytes] = []
 
-    def _add(self, new: Sequence[Series]) -> None:
-        super()._add(new)
-        self._versions += [0] * len(new)  # a series without a value has version 0
-        self._texts += [b""] * len(new)
+    def _add(self, new: Sequence[Series], kept: "_KeptTexts") -> None:
+        super()._add(new, kept)
+        kept.versions += [0] * len(new)  # a series without a value has version 0
+        kept.texts += [b""] * len(new)
 
-    def _render_series(self, number: int, series: Series) -> bytes:
+    def _render_series(self, number: int, series: Series, kept: "_KeptTexts") -> bytes:
         assert isinstance(series, HistogramSeries)  # noqa: S101 - the family is of this kind
         version = series.version  # before the values: a change meanwhile is seen by the next scrape
-        if version != self._versions[number]:
-            self._texts[number] = self._render_values(series)
-            self._versions[number] = version
-        return self._texts[number]
+        if version != kept.versions[number]:
+            kept.texts[number] = self._render_values(series)
+            kept.versions[number] = version
+        return kept.texts[number]
 
     def _render_values(self, series: HistogramSeries) -> bytes:
         counts, total = series.snapshot()
