@@ -16,12 +16,19 @@ ConnectionMode = Literal["new", "reuse"]
 _IDLE_TIMEOUT: Final = 55.0  # seconds; load balancers and servers commonly close idle connections after 60
 _MAX_IDLE: Final = 100
 _CLOSED_AFTER_RESPONSE = "streamcanary.closed_after_response"  # an extension of a response
+CLOSES_AT_ONCE: Final = "streamcanary.closes_at_once"
+"""An extension of a response that waits for nothing when it is closed."""
 
 
 def is_reusable(response: httpx2.Response) -> bool:
     """Return whether the connection of ``response`` can carry another request, once its body has been read."""
     connection = response.headers.get("connection", "").lower()
     return not response.extensions.get(_CLOSED_AFTER_RESPONSE) and "close" not in connection
+
+
+def closes_at_once(response: httpx2.Response) -> bool:
+    """Return whether closing ``response`` waits for nothing, so that it cannot be cancelled."""
+    return bool(response.extensions.get(CLOSES_AT_ONCE))
 
 
 def open_transport(

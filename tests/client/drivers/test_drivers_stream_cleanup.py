@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -12,9 +13,12 @@ from typing import Any
 import pytest
 from openai import DefaultHttpxClient, OpenAI
 
-from streamcanary import Fault, StreamFailed, Timeouts
+from streamcanary import AsyncStreamClient, Fault, StreamFailed, Timeouts
+from streamcanary.canary.targets.openai_client import open_client
+from streamcanary.canary.targets.target import TargetSpec
 from streamcanary.events import AttemptStarted, Completed, ContentDelta
 from streamcanary.simulator import Simulator
+from streamcanary.transport.connections import ConnectionMode
 from support.client.drivers import CHAT_REQUEST, DRIVERS, KEY, Driver, DriverClient, driver_client, open_sdk_client
 from support.servers.simulator import HANGING_TIMINGS, wait_until
 from support.telemetry.in_memory import RecordedTelemetry
@@ -309,3 +313,39 @@ async def test_failed_stream_raises_the_same_failure(provider: Simulator, driver
         with pytest.raises(StreamFailed) as failure:
             _ = stream.result
     assert True is (caught[0] is caught[1] is failure.value)
+
+
+@contextmanager
+def left_to_the_event_loop() -> Iterator[list[str]]:
+    """Yield what the current task leaves to the event loop: the tasks that it creates, and generators to close."""
+    left: list[str] = []
+    loop, task, hooks = asyncio.get_running_loop(), asyncio.current_task(), sys.get_asyncgen_hooks()
+    create = loop.create_task
+
+    def create_task(coroutine: Any, **options: Any) -> Any:
+        if asyncio.current_task() is task:
+            left.append(coroutine.__qualname__)
+        return create(coroutine, **options)
+
+    sys.set_asyncgen_hooks(finalizer=lambda generator: left.append(generator.__qualname__))
+    loop.create_task = create_task  # type: ignore[method-assign]
+    try:
+        yield left
+        gc.collect()
+    finally:
+        loop.create_task = create  # type: ignore[method-assign]
+        sys.set_asyncgen_hooks(*hooks)
+
+
+@pytest.mark.parametrize("connection", ["new", "reuse"])
+async def test_stream_of_a_canary_leaves_nothing_to_the_event_loop(
+    connection: ConnectionMode, provider: Simulator
+) -> None:
+    """Neither the body nor the connection of a finished stream is closed later, in a task of its own."""
+    target = TargetSpec.model_validate({"base_url": provider.base_url, "api_key": KEY})
+    async with open_client(target, connection) as sdk:
+        client = AsyncStreamClient(sdk)
+        with left_to_the_event_loop() as left:
+            for _ in range(2):
+                await client.complete(model="sim-ok", messages=[{"role": "user", "content": "ping"}])
+    assert [] == left

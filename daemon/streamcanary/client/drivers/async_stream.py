@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,7 @@ from streamcanary.client.drivers.request_trace import observer_of, trace_respons
 from streamcanary.client.drivers.sending import send_async
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
-from streamcanary.transport.connections import is_reusable
+from streamcanary.transport.connections import closes_at_once, is_reusable
 
 _DRAIN_TIMEOUT = 0.1  # seconds to read the rest of a complete answer's body, so that its connection can be reused
 
@@ -189,8 +190,16 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
                 await self._drain(response)
         finally:
             self._timer.close()
-            if response is not None and not response.is_closed:
-                await asyncio.shield(response.aclose())
+            if response is not None:
+                await self._close(response)
+
+    async def _close(self, response: httpx2.Response) -> None:
+        if not response.is_closed:
+            closing = response.aclose()
+            await (closing if closes_at_once(response) else asyncio.shield(closing))
+        if isinstance(self._body, AsyncGenerator):  # else the event loop would close it, in a task of its own
+            with suppress(RuntimeError):  # it is being read by another task
+                await self._body.aclose()
 
     async def _drain(self, response: httpx2.Response) -> None:
         try:

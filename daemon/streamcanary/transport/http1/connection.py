@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 import h11
 import httpx2
 
+from streamcanary.transport.connections import CLOSES_AT_ONCE
 from streamcanary.transport.http1.byte_stream import Stream
 from streamcanary.transport.resolution import emit_event
 from streamcanary.transport.response_head import HeadGuard
@@ -77,6 +78,7 @@ class Http1Connection:
                 "http_version": b"HTTP/" + response.http_version,
                 "reason_phrase": response.reason,
                 "network_stream": self._stream,
+                CLOSES_AT_ONCE: True,
             },
         )
 
