@@ -97,6 +97,7 @@ class Call:
         self._extension = DeadlineExtension()
         self._sent_at: float | None = None  # the request of the attempt
         self.events: deque[Event] = deque()
+        self._undelivered = self._buffered_deltas if on_partial == "buffer" else self.events  # where deltas wait
         self.attempts: list[Attempt] = []
         self.route = plan.primary
         self.machine: AttemptMachine | None = None
@@ -194,7 +195,10 @@ class Call:
         machine = self.machine or self._require_machine()
         deltas = machine.feed(data, self._now())
         if deltas:
-            self._deliver(deltas)
+            if self._has_delivered:
+                self._undelivered.extend(deltas)
+            else:
+                self._deliver(deltas)
         if machine.clock.token_gaps:
             self._recorder.record_gaps(machine.clock.token_gaps, machine.answer.model)
             machine.clock.token_gaps.clear()
@@ -304,10 +308,7 @@ class Call:
                 self.route.breaker.record_first_token(started=clock.started)
             self._recorder.attempt.first_token_received(clock.first_token or self._clock.monotonic())
             self._has_delivered = True
-        if self._on_partial == "buffer":
-            self._buffered_deltas.extend(deltas)
-        else:
-            self.events.extend(deltas)
+        self._undelivered.extend(deltas)
 
     def _advance_if_finished(self) -> None:
         """If the attempt is finished, end the call or schedule the next attempt."""

@@ -76,6 +76,8 @@ class RequestTemplates:
         """Keep ``options``, which ``create`` has made of ``request``, if they are what is expected."""
         if request is None or options.url != _CHAT_PATH or len(self.by_parameters) >= _MAX_TEMPLATES:
             return
+        if type(options.json_data) is dict and frozenset(options.json_data) in self.by_parameters:
+            return
         body = request.body
         if body is not None and options.json_data == body and options.extra_json == request.arguments["extra_body"]:
             empty = {"json_data": None, "extra_json": None}

@@ -68,6 +68,7 @@ class RequestBuilder:
             stream=httpx2.ByteStream(content),
             extensions={"timeout": timeout.as_dict()},
         )
+        request.headers.encoding = head.headers.encoding  # it would be found out again for each request
         request.headers[_LENGTH] = str(len(content))
         request.read()
         return request
