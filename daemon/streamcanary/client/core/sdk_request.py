@@ -2,12 +2,11 @@
 
 ``create`` of the SDK matches each argument against the types of all its parameters, which costs as much as sending the
 request, and changes nothing in plain JSON. So it is called once for each combination of parameters; the options that it
-makes of them are kept, and later requests begin with a copy. What the SDK does with options is done for each request:
-keys and tokens, headers, the URL (of Azure, too), the hooks of subclasses.
+makes of them are kept, and later requests begin with a copy. What depends on more than the arguments is done for each
+request: keys and tokens, headers, the URL (of Azure, too), the hooks of subclasses. ``request_heads`` says how.
 """
 
 from collections.abc import Callable, Mapping
-from types import FunctionType
 from typing import Any, Final
 
 import httpx2
@@ -16,6 +15,7 @@ from openai import AsyncOpenAI, OpenAI
 from openai._base_client import AsyncAPIClient, SyncAPIClient
 
 from streamcanary.client.core.attempt import Api
+from streamcanary.client.core.request_heads import RequestHeads, is_of_sdk
 
 _TEMPLATES: Final = "_streamcanary_templates"
 _MAX_TEMPLATES: Final = 16  # combinations of parameters; a program uses one or a few
@@ -65,12 +65,18 @@ class SdkRequest(Struct, frozen=True):
             }
         )
 
+    def build(self, options: Any) -> httpx2.Request:
+        """Return the HTTP request that the SDK builds of ``options``, which :meth:`options` has returned."""
+        templates: RequestTemplates = getattr(self.sdk, _TEMPLATES)
+        return templates.heads.build(self.sdk, options)
+
 
 class RequestTemplates:
-    """The options that ``create`` has made of arguments, by the names of the parameters."""
+    """The options that ``create`` has made of arguments, by the names of the parameters; and ``heads`` of requests."""
 
     def __init__(self) -> None:
         self.by_parameters: dict[frozenset[str], Any] = {}
+        self.heads = RequestHeads()
 
     def learn(self, options: Any, request: SdkRequest | None) -> None:
         """Keep ``options``, which ``create`` has made of ``request``, if they are what is expected."""
@@ -120,10 +126,5 @@ def _is_unchanged(sdk: Any) -> bool:
         and kind.request is base.request
         and sdk.custom_auth is None
         and getattr(sdk, "_workload_identity_auth", None) is None
-        and _is_own_function(type(sdk.chat.completions).create)
+        and is_of_sdk(type(sdk.chat.completions).create)
     )
-
-
-def _is_own_function(function: Any) -> bool:
-    """Return whether ``function`` is of the SDK, and not what an instrumentation has put in its place."""
-    return type(function) is FunctionType and "openai" in function.__globals__["__name__"].partition(".")[0]

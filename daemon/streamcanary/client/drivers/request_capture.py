@@ -25,7 +25,6 @@ from streamcanary.client.core.request import redact_url
 from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.core.sdk_request import SdkRequest, has_templates, keep_templates
 from streamcanary.client.drivers.loop_share import MAX_BODY_PIECES, LoopShare, take_turns
-from streamcanary.client.drivers.request_building import keep_heads
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.transport.content_coding import (
     ContentCodingRefused,
@@ -186,7 +185,6 @@ def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
         return client
     copy = client.with_options(max_retries=0)
     keep_templates(copy, _current_sdk_request)
-    keep_heads(copy)
     # The SDK would find it out in a thread before the first request, and wait for one if all threads are busy. It takes
     # some milliseconds once in a process.
     copy._platform = get_platform()
@@ -213,7 +211,6 @@ def capturing_sync_client(client: OpenAI) -> OpenAI:
         return client
     copy = client.with_options(max_retries=0)
     keep_templates(copy, _current_sdk_request)
-    keep_heads(copy)
     copy._prepare_url = lru_cache(_CACHED_URLS)(copy._prepare_url)  # type: ignore[method-assign] # parses it twice
     send = copy._send_request
 

@@ -11,7 +11,7 @@ async def send_async(request: SdkRequest, timeout: httpx2.Timeout) -> httpx2.Res
     if options is None:
         response: httpx2.Response = (await request.create(timeout).__aenter__()).http_response
         return response
-    http_request = sdk._build_request(await sdk._prepare_options(options), retries_taken=0)
+    http_request = request.build(await sdk._prepare_options(options))
     await sdk._prepare_request(http_request)
     return await sdk._send_request(http_request, stream=True)  # type: ignore[no-any-return] # of any client
 
@@ -22,6 +22,6 @@ def send_sync(request: SdkRequest, timeout: httpx2.Timeout) -> httpx2.Response:
     if options is None:
         response: httpx2.Response = request.create(timeout).__enter__().http_response
         return response
-    http_request = sdk._build_request(sdk._prepare_options(options), retries_taken=0)
+    http_request = request.build(sdk._prepare_options(options))
     sdk._prepare_request(http_request)
     return sdk._send_request(http_request, stream=True)  # type: ignore[no-any-return] # of any client
