@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from streamcanary import __version__
 from streamcanary.cli.commands import VERBS
+from streamcanary.cli.lazy_sdk_types import import_sdk_types_lazily
 from streamcanary.cli.signals import exit_on_signal
 from streamcanary.cli.standard_streams import open_standard_streams
 from streamcanary.cli.verb import Verb
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse_args(argv)
         verb = VERBS[arguments.verb]
         _exit_on_signals(verb, arguments)
+        import_sdk_types_lazily()
         code: int = import_module(verb.module).main(arguments)
         return code
     finally:

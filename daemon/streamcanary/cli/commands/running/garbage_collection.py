@@ -40,8 +40,7 @@ def exempt_repeatedly(canaries: int) -> None:
 
 def _exempt_after(delay: float) -> None:
     def exempt() -> None:
-        gc.collect()
-        gc.freeze()
+        exempt_existing()
         if delay < _MAX_DELAY:
             _exempt_after(2 * delay)
 
