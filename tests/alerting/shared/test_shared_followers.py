@@ -90,6 +90,23 @@ async def test_follower_shows_the_evidence_of_alerts_that_fire() -> None:
         assert (9, known.incident.evidence) == (shown.incident.evidence.bad, shown.incident.evidence)
 
 
+async def test_follower_forgets_the_evidence_of_alerts_that_have_resolved() -> None:
+    """Otherwise each alert that ever fired would take memory."""
+    clock = ManualClock()
+    async with running_replicas(alerts(receivers={}), clock=clock) as (one, two):
+        await one.take_over()
+        add_runs(one.alerts, *OUTAGE)
+        await wait_until(lambda: two.alerting.open_incidents)
+        clock.advance(5)
+        await refresh(two)
+        assert [one.alerting.open_incidents[0].key] == list(two.alerting._stored.state.detectors)
+        add_runs(one.alerts, *RECOVERY)
+        await wait_until(lambda: not two.alerting.open_incidents)
+        clock.advance(5)
+        await refresh(two)
+        assert {} == two.alerting._stored.state.detectors
+
+
 async def test_follower_forgets_detectors_that_nobody_asks_for() -> None:
     """They take memory until a minute after they were read last; the next one who asks sees them a second later."""
     clock = ManualClock()

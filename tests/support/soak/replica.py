@@ -5,7 +5,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from random import Random
-from typing import Any
+from typing import Any, Final
 from unittest.mock import patch
 
 from streamcanary.alerting.config import AlertsConfig
@@ -27,6 +27,8 @@ from support.soak.canary_loop import CanaryLoop
 from support.soak.fleet import Fleet, RunLedger
 from support.soak.pagerduty import PagerDutyEvents
 from support.soak.scale import Scale
+
+_EVIDENCE_INTERVAL: Final = 60.0  # seconds: that of fifty replicas, which nobody looks at, would take most of the time
 
 
 def alerts_config(scale: Scale) -> AlertsConfig:
@@ -159,6 +161,7 @@ def many_in_one_process(scale: Scale, events: PagerDutyEvents) -> Iterator[None]
         patch.object(shared_alerting, "create_setup", cached_setup),
         patch.object(shared_alerting, "AlertMetrics", _NoMetrics),
         patch.object(stored_alerts, "POLL_INTERVAL", scale.poll),
+        patch.object(stored_alerts, "EVIDENCE_INTERVAL", _EVIDENCE_INTERVAL),
         patch.object(input_feed, "POLL_INTERVAL", scale.feed),
         patch.object(dispatcher_set, "open_http_client", lambda *_: _client(events)),
     ):

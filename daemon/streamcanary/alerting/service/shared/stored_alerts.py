@@ -147,9 +147,11 @@ class StoredAlerts:
         """Read the detectors of alerts that fire, which have their evidence: somebody may ask once, and act on it."""
         started = self._clock.monotonic()
         firing = sorted((each for each in self.state.incidents.values() if each.is_firing), key=lambda one: -one.opened)
-        if keys := [incident.key for incident in firing[:_MAX_EVIDENCE]]:
-            found = _decode({"detectors": await self._inputs.load_detectors(keys)})
-            self.state = msgspec.structs.replace(self.state, detectors={**self.state.detectors, **found.detectors})
+        keys = [incident.key for incident in firing[:_MAX_EVIDENCE]]
+        found = _decode({"detectors": await self._inputs.load_detectors(keys)}).detectors if keys else {}
+        others = self.state.detectors if "detectors" in self._read_at else {}
+        if found or self.state.detectors:
+            self.state = msgspec.structs.replace(self.state, detectors={**others, **found})
         self._read_at["evidence"] = started
 
     async def _read(self, tables: Collection[Any]) -> int:
