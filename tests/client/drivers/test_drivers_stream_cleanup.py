@@ -327,8 +327,11 @@ def left_to_the_event_loop() -> Iterator[list[str]]:
             left.append(coroutine.__qualname__)
         return create(coroutine, **options)
 
-    sys.set_asyncgen_hooks(finalizer=lambda generator: left.append(generator.__qualname__))
-    loop.create_task = create_task  # type: ignore[method-assign]
+    def finalize(generator: Any) -> None:
+        left.append(generator.__qualname__)
+
+    sys.set_asyncgen_hooks(finalizer=finalize)
+    loop.create_task = create_task  # type: ignore[method-assign, assignment]
     try:
         yield left
         gc.collect()
