@@ -102,8 +102,9 @@ def describe_daemon(figures: DayFigures, growth: Growth) -> list[str]:
         f"time          {figures.seconds:.0f} s",
         f"counts        {_counts(figures.counts)}",
         f"memory (MB)   {', '.join(sizes)}",
-        f"second and last quarter  {growth.before:.1f} and {growth.after:.1f} MB",
-        f"in 1,000 runs            {growth.size:+.3f} MB, {growth.blocks:+.0f} blocks",
+        f"quarters      {growth.before:.1f} MB in the second, {growth.after:.1f} MB in the last",
+        f"growth        {growth.size:+.3f} MB in 1,000 runs",
+        f"in use        {growth.allocated:+.3f} MB, {growth.blocks:+.0f} blocks in 1,000 runs",
     ]
 
 

@@ -27,7 +27,7 @@ from support.soak.daemon_config import daemon_config, timeline
 from support.soak.daemon_memory import MemorySample
 from support.soak.daemon_receivers import SoakCollector, SoakHook, SoakPager
 
-_PROGRAM: Final = Path(__file__).with_name("frequent_pruning.py")
+_PROGRAM: Final = Path(__file__).with_name("measured_daemon.py")
 _SAMPLE_EVERY, _READ_EVERY, _RELOAD_EVERY = 1.0, 4.0, 15.0  # seconds
 _COLLECTOR_FAILS_EVERY, _COLLECTOR_FAILS = 30.0, 5.0  # seconds
 _SILENCE_EVERY = 25.0  # seconds
@@ -44,7 +44,7 @@ class Day(NamedTuple):
 
     runs: int = 28_800
     minutes: float = 10.0
-    canaries: int = 45
+    canaries: int = 30
 
 
 class DayFigures(Struct):
@@ -65,13 +65,13 @@ EFFECTS: Final = (
 
 
 class _DayDaemon(Daemon):
-    """A daemon whose store is pruned often, and whose blocks of memory are counted."""
+    """A daemon whose store is pruned often, and whose memory in use is measured."""
 
     _last_row = _runs = 0
 
     def launch_command(self) -> list[str]:
         """Return the command line of the program that does both."""
-        return [sys.executable, str(_PROGRAM), str(self._blocks)]
+        return [sys.executable, str(_PROGRAM), str(self._in_use)]
 
     def sample(self) -> MemorySample:
         """Return the memory that it takes now, and how many runs it has made, without those that it has skipped."""
@@ -79,13 +79,13 @@ class _DayDaemon(Daemon):
         self._runs += sum(kind != "skipped" for _, kind in rows)
         self._last_row = max([self._last_row, *(row for row, _ in rows)])
         pages = int(Path(f"/proc/{self.pid}/statm").read_text("ascii").split()[1])
-        blocks = self._blocks.read_text().split()
-        size = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-        return MemorySample(self._runs, size, float(blocks[-1]) if blocks else 0.0)
+        blocks, allocated = (self._in_use.read_text().split() or ["0", "0"])[-2:]
+        size = pages * os.sysconf("SC_PAGE_SIZE")
+        return MemorySample(self._runs, size / 2**20, int(allocated) / 2**20, int(blocks))
 
     @property
-    def _blocks(self) -> Path:
-        return self.folder / "blocks"
+    def _in_use(self) -> Path:
+        return self.folder / "in-use"
 
 
 class DaemonDay:
@@ -155,6 +155,8 @@ class DaemonDay:
         code, _ = await self._daemon.terminate()
         if code:
             self.figures.problems.append(f"the daemon has ended with exit code {code}")
+        errors = {line["message"] for line in self._daemon.log if line["level"] not in ("info", "warning")}
+        self.figures.problems += [f"the daemon has logged the error: {message}" for message in sorted(errors)]
 
     def _count_notifications(self, pager: SoakPager) -> None:
         actions = Counter(action for action, _ in pager.log)
