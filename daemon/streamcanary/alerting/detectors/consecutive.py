@@ -10,7 +10,9 @@ from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, F
 _Count = Annotated[int, Field(ge=1, le=1000)]
 
 
-class ConsecutiveState(Struct, frozen=True, kw_only=True, tag_field="type", tag="consecutive", omit_defaults=True):
+class ConsecutiveState(
+    Struct, frozen=True, kw_only=True, tag_field="type", tag="consecutive", omit_defaults=True, gc=False
+):
     """The current series: the number of ``bad`` or ``good`` samples in a row, and the start of a bad series.
 
     The counts stop at the limits of the detector, so a steady state stays the same value and is not written again.

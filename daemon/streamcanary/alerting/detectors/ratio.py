@@ -80,14 +80,14 @@ WindowText = Annotated[
 """A pydantic field with a :class:`Window`, written ``5m`` or ``20 runs``."""
 
 
-class WindowSample(Struct, frozen=True, array_like=True):
+class WindowSample(Struct, frozen=True, array_like=True, gc=False):
     """One sample: when (seconds since the epoch), and whether it was bad."""
 
     at: float
     bad: bool
 
 
-class RatioState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio", omit_defaults=True):
+class RatioState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio", omit_defaults=True, gc=False):
     """The samples in the window, oldest first, and since when the ratio has been reached without a break."""
 
     samples: tuple[WindowSample, ...] = ()

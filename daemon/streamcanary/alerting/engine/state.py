@@ -21,7 +21,7 @@ from streamcanary.model.alerts.silence import Silence
 TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
 
 
-class BindingState(Struct, frozen=True, omit_defaults=True):
+class BindingState(Struct, frozen=True, omit_defaults=True, gc=False):  # never part of a cycle, and there are many
     """The state of one binding (rule and scope value).
 
     ``detector`` is ``None`` before the first sample, and for a rule about missing runs. ``counts`` is set while the

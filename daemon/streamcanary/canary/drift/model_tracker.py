@@ -41,7 +41,7 @@ class ModelChange(NamedTuple):
     is_new: bool
 
 
-class AnsweringModel(Struct, frozen=True):
+class AnsweringModel(Struct, frozen=True, gc=False):
     """What answered, as the provider reports it; ``""`` for what it does not report."""
 
     model: str = ""

@@ -71,7 +71,7 @@ def _labels_of(subject: Subject) -> dict[str, str]:
     return {names.TARGET: subject.target, names.PROVIDER_LABEL: subject.provider}
 
 
-class _Reported(Struct, frozen=True):
+class _Reported(Struct, frozen=True, gc=False):
     """What the provider reported last for ``subject``."""
 
     subject: Subject

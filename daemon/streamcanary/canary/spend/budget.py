@@ -76,7 +76,7 @@ class BudgetConfig(BaseModel):
         return shared
 
 
-class ExpectedCost(Struct, frozen=True):
+class ExpectedCost(Struct, frozen=True, gc=False):
     """The expected cost of one canary: seconds between two runs, and USD per run; 0 if it costs nothing."""
 
     interval: float

@@ -26,7 +26,7 @@ _DAY = 86400.0
 _EVIDENCE_BY_ITSELF = (Measure.CERTIFICATE_EXPIRY, Measure.RATELIMIT_HEADROOM, Measure.MODEL_CHANGES)
 
 
-class EvidenceEntry(Struct, frozen=True, array_like=True):
+class EvidenceEntry(Struct, frozen=True, array_like=True, gc=False):
     """``run_count`` runs with the same problem, the first of them at ``at`` (seconds since the epoch).
 
     ``first_attempt_failed`` is whether the first attempt failed, ``served_by_fallback`` whether a fallback answered.
@@ -42,7 +42,7 @@ class EvidenceEntry(Struct, frozen=True, array_like=True):
     run_count: int = 1
 
 
-class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The last runs with a problem, the last message, and the last ids; the newest come last.
 
     ``attempts`` and ``fallbacks`` are what the last bad run tried: attempts of its primary, and the further routes.

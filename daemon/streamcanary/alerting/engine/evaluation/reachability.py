@@ -17,7 +17,7 @@ UNREACHABLE_AFTER_RUNS = 2
 """Runs in a row without reaching a host after which it counts as unreachable; a single one may be a glitch."""
 
 
-class Reachability(Struct, frozen=True, omit_defaults=True):
+class Reachability(Struct, frozen=True, omit_defaults=True, gc=False):
     """The last result and the reachability of one canary. All times are in seconds since the epoch.
 
     ``last_seen`` is the end of the last run. ``unreachable_runs`` counts runs in a row that reached no host, up to
