@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from streamcanary.model.alerts.pending_input import AlertProgress, InputKind, PendingInput
+from streamcanary.model.alerts.pending_input import AlertCommit, AlertProgress, InputKind, PendingInput
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import ALERTS, Membership, Ownership, Replica, TakenLease, Takeover
@@ -324,9 +324,17 @@ class MemoryAlertConnection:
         """Return rows of detectors."""
         return await self.connection.call(self._load_detectors, tuple(keys))
 
-    async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+    async def commit(
+        self,
+        owner: Ownership,
+        rows: Sequence[RowChange],
+        consumed: Collection[int],
+        *,
+        known_revision: int = 0,
+        is_restore: bool = False,
+    ) -> AlertCommit:
         """Commit."""
-        await self.connection.call(self._alerts.commit, owner, rows, consumed)
+        return await self.connection.call(self._alerts.commit, owner, rows, consumed, known_revision, is_restore)
 
     def _pending(self, limit: int) -> list[PendingInput]:
         return list(islice(self._alerts.inputs.values(), limit))  # in memory, ids are in order

@@ -351,6 +351,18 @@ REPLICA_PENDING_INPUTS = Metric(
     "{input}",
     "Runs and silences of all replicas that wait for the owner of alerts at its last read, else 0; only with store.url",
 )
+REPLICA_ROWS_REJECTED = Metric(
+    "streamcanary.replica.rows_rejected",
+    "counter",
+    "{row}",
+    "Changed rows of alerts that the database rejects, and that only this replica knows; only with store.url",
+)
+REPLICA_ALERTS_RESTORED = Metric(
+    "streamcanary.replica.alerts_restored",
+    "counter",
+    "{restore}",
+    "Times that the database had older alerts than this replica, which has written its own again; only with store.url",
+)
 RUNS_DROPPED = Metric(
     "streamcanary.runs.dropped",
     "counter",

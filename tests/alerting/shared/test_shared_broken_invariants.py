@@ -10,6 +10,7 @@ from streamcanary.alerting.engine.inputs import Input, SendFinished
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.notify.delivery.result import Accepted
 from streamcanary.model.alerts.incident import NotificationState
+from streamcanary.model.alerts.pending_input import AlertCommit
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.replicas import Ownership
 from support.alerting.config_variants import WEBHOOK_NAMES
@@ -120,10 +121,12 @@ def commit_rows_later(machine: Machine) -> None:
     inputs = machine.harness.database.inputs
     commit, waiting = inputs.commit, []  # type: ignore[var-annotated]
 
-    async def broken(owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+    async def broken(
+        owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int], **options: Any
+    ) -> AlertCommit:
         late = list(waiting)
         waiting[:] = rows
-        await commit(owner, late, consumed)
+        return await commit(owner, late, consumed, **options)
 
     inputs.commit = broken  # type: ignore[method-assign]
 

@@ -1,79 +1,19 @@
 """Shared alerting of two replicas over PostgreSQL, with receivers on loopback."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.service.shared.shared_alerting import SharedAlerting
-from streamcanary.model.clock import SystemClock
-from streamcanary.model.outcome import Outcome
-from streamcanary.model.replicas import ALERTS, Ownership
-from streamcanary.store.errors import SessionLost, StoreError
-from streamcanary.store.postgres.replication.alert_inputs import PostgresAlertInputs
-from streamcanary.store.postgres.replication.lease_store import PostgresLeaseStore
-from support.alerting.builders import CHAT
+from streamcanary.model import names
+from streamcanary.store.errors import SessionLost
 from support.alerting.service import OUTAGE, RECOVERY, accepted_types, wait_until, webhooks_config
+from support.alerting.shared_postgres import PostgresReplica, running
 from support.servers.receiver import FakeReceiver
 from support.servers.tcp_proxy import TcpProxy
-from support.store.lease_databases import InPostgres, in_postgres, join
+from support.store.lease_databases import in_postgres
+from support.telemetry.in_memory import RecordedTelemetry
 
 pytestmark = pytest.mark.real("postgresql")
-
-SHARD = "shard-000"
-
-
-class PostgresReplica:
-    """A replica with connections of its own. Its leases are taken by the test, as the coordinator does."""
-
-    def __init__(self, database: InPostgres, config: AlertsConfig) -> None:
-        store = database.open()
-        backend: Any = store.backend
-        self.leases = PostgresLeaseStore(backend)
-        self.session = 0
-        self.ownership: Ownership | None = None
-        self.lost: list[StoreError] = []
-        self.alerting = SharedAlerting(
-            config=config,
-            instance="default",
-            canaries=[CHAT],
-            store=store,
-            inputs=PostgresAlertInputs(backend),
-            owner=lambda: self.ownership,
-            is_valid=lambda: True,  # the fencing of the database alone is tested here
-            clock=SystemClock(),
-        )
-        self.alerting.on_lease_lost = lambda error, _: self.lost.append(error)
-
-    async def take_alerts(self) -> None:
-        """Join, and take the lease of alerts."""
-        self.session = (await join(self.leases, "replica")).session
-        leases = await self.leases.acquire(self.session, [ALERTS])
-        self.ownership = Ownership(self.session, leases[ALERTS].epoch)
-        await self.alerting.gained([ALERTS])
-
-    async def record(self, *runs: Outcome) -> None:
-        """Record runs."""
-        session = (await join(self.leases, "recorder")).session
-        leases = await self.leases.acquire(session, [SHARD])
-        assert not await self.leases.commit_runs(session, {SHARD: runs}, {SHARD: leases[SHARD].epoch}, {})
-        await self.leases.leave(session)
-
-
-@contextlib.asynccontextmanager
-async def running(*replicas: PostgresReplica) -> AsyncIterator[None]:
-    """Run replicas until the block ends."""
-    tasks = [asyncio.create_task(replica.alerting.run()) for replica in replicas]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_owner_that_was_fenced_ends_and_its_successor_resolves(postgres_url: str) -> None:
@@ -119,3 +59,28 @@ async def test_nothing_is_sent_while_the_network_to_the_database_is_cut(postgres
                 await other.record(*RECOVERY)
                 await hook.wait_for_deliveries(2)
         assert (["alert.fired", "alert.resolved"], 2) == (accepted_types(hook), len(hook.deliveries))
+
+
+async def test_a_row_that_the_database_rejects_stops_nothing_else(
+    postgres_url: str, recorded: RecordedTelemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged once and counted; alerts are notified and resolved, and their inputs are consumed."""
+    before = recorded.value(names.REPLICA_ROWS_REJECTED.name)
+    async with FakeReceiver() as hook, in_postgres(postgres_url) as database:
+        owner = PostgresReplica(database, webhooks_config(hook=hook))
+        await database.execute("ALTER TABLE incidents ADD CHECK (value = '')")
+        async with running(owner):
+            await owner.take_alerts()
+            await owner.record(*OUTAGE)
+            await hook.wait_for_deliveries(1)
+            await owner.record(*RECOVERY)
+            await hook.wait_for_deliveries(2)
+            await wait_until(lambda: owner.alerting.is_owner and not owner.alerting.status.undelivered_count)
+        assert [(0,), (0,)] == await database.execute(
+            "SELECT count(*) FROM pending_inputs UNION ALL SELECT count(*) FROM incidents"
+        )
+        assert [(1,)] == await database.execute("SELECT count(*) FROM groups")
+    logged = [vars(record) for record in caplog.records if record.message == "row of alerts not stored"]
+    assert ["incidents"] == [each["table"] for each in logged]
+    assert "violates check constraint" in logged[0]["error"]
+    assert recorded.value(names.REPLICA_ROWS_REJECTED.name) > before

@@ -5,19 +5,20 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 
-from streamcanary.model.alerts.pending_input import AlertProgress, InputKind, PendingInput
+from streamcanary.model.alerts.pending_input import AlertCommit, AlertProgress, InputKind, PendingInput, RejectedRow
 from streamcanary.model.alerts.row_change import RUN_TABLES, AlertTable, RowChange, StateTable
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import Ownership
 from streamcanary.model.statistics.rollup import Rollup
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
-from streamcanary.store.errors import LeaseLost, SessionLost, StoreFailing
+from streamcanary.store.errors import LeaseLost, SessionLost, StoreFailing, StoreLost
+from streamcanary.store.postgres.replication.alert_inputs import RESTORE_STEP
 
 
 class MemoryAlerts:
     """The database. ``owner`` owns alerting; ``fenced`` are sessions that have ended.
 
-    ``is_fencing`` can be switched off, to show that a test needs it.
+    ``is_fencing`` can be switched off, to show that a test needs it. Rows with the keys ``rejected`` are not saved.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class MemoryAlerts:
         self.owner: Ownership | None = None
         self.fenced: set[int] = set()
         self.is_fencing = True
+        self.rejected: set[str] = set()
         self._last_input = 0
 
     def take_over(self, session: int, *, fence: bool = False) -> Ownership:
@@ -50,15 +52,26 @@ class MemoryAlerts:
             self.run_ids.add(outcome.run_id)
             self.add("run", msgspec.json.encode(outcome))
 
-    def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+    def commit(
+        self,
+        owner: Ownership,
+        rows: Sequence[RowChange],
+        consumed: Collection[int],
+        known_revision: int = 0,
+        is_restore: bool = False,
+    ) -> AlertCommit:
         """Commit as the database does, in one transaction.
 
         Raises:
             SessionLost, LeaseLost: if ``owner`` does not own alerting.
+            StoreLost: if the revision is lower than ``known_revision``, and it is no restore.
         """
         if self.is_fencing:
             self.check(owner)
-        for row in rows:
+        if self.revision < known_revision and not is_restore:
+            raise StoreLost("commits were lost")
+        accepted = [row for row in rows if row.key not in self.rejected]
+        for row in accepted:
             table = self.rows.setdefault(row.table, {})
             if row.value is None:
                 table.pop(row.key, None)
@@ -66,7 +79,12 @@ class MemoryAlerts:
                 table[row.key] = row.value
         for number in consumed:
             self.inputs.pop(number, None)
-        self.revision += any(row.table not in RUN_TABLES for row in rows)
+        if is_restore:
+            self.revision = max(self.revision, known_revision) + RESTORE_STEP
+        else:
+            self.revision += any(row.table not in RUN_TABLES for row in rows)
+        refused = (row for row in rows if row.key in self.rejected)
+        return AlertCommit(self.revision, tuple(RejectedRow(row.table, row.key, "rejected") for row in refused))
 
     def check(self, owner: Ownership) -> None:
         """Check that ``owner`` owns alerting.
@@ -136,17 +154,26 @@ class MemoryAlertInputs:
         rows = self.alerts.rows.get("detectors", {})
         return {key: rows[key] for key in keys if key in rows}
 
-    async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+    async def commit(
+        self,
+        owner: Ownership,
+        rows: Sequence[RowChange],
+        consumed: Collection[int],
+        *,
+        known_revision: int = 0,
+        is_restore: bool = False,
+    ) -> AlertCommit:
         """Commit."""
         await self._travel()
         self.waiting_commits += 1
         await self.gate.wait()
         self.waiting_commits -= 1
-        self.alerts.commit(owner, rows, consumed)
+        result = self.alerts.commit(owner, rows, consumed, known_revision, is_restore)
         self.commits += 1
         if self.lost_answers:
             self.lost_answers -= 1
             raise StoreFailing("the connection was closed before the answer")
+        return result
 
     async def wait_for_reads(self, count: int) -> None:
         """Wait until pending inputs were read ``count`` times more."""

@@ -1,7 +1,9 @@
 """The database of the shared harness in PostgreSQL."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
+from streamcanary.model.alerts.pending_input import AlertCommit
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import ALERTS, Ownership
@@ -18,12 +20,15 @@ class UnreliableAlertInputs(PostgresAlertInputs):
 
     lost_answers = 0
 
-    async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+    async def commit(
+        self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int], **options: Any
+    ) -> AlertCommit:
         """Commit, and perhaps lose the answer."""
-        await super().commit(owner, rows, consumed)
+        result = await super().commit(owner, rows, consumed, **options)
         if self.lost_answers:
             self.lost_answers -= 1
             raise StoreFailing("the connection was closed before the answer")
+        return result
 
 
 class PostgresDatabase:

@@ -16,6 +16,7 @@ from streamcanary.alerting.service.shared.input_codec import (
     encode_silence,
     encode_silence_id,
 )
+from streamcanary.alerting.service.shared.metrics import SharedAlertMetrics
 from streamcanary.alerting.service.write_buffer import StoreFailing
 from streamcanary.model.alerts.incident import Notification
 from streamcanary.model.alerts.row_change import AlertTable
@@ -186,7 +187,7 @@ class SharedHarness(EngineHarness):
     def _take_lease(self, *, fence: bool) -> None:
         self.owner = self.wait_for(self.database.take_over(fence=fence))
         store = MemoryAlertStore(MemoryAlerts())  # only the inputs are used to commit
-        self.buffer = FencedWriteBuffer(store, self.database.inputs, self.owner)
+        self.buffer = FencedWriteBuffer(store, self.database.inputs, self.owner, SharedAlertMetrics())
 
     def _apply(self, input: Input) -> None:  # noqa: A002 - the field's name
         before = self.state

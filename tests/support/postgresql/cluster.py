@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from support.postgresql.account import popen_options, readable_copy, server_account
 from support.programs.program import free_ports
@@ -121,6 +121,33 @@ class Cluster:
             if not self._is_running:
                 self.start()
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def back_up(self, url: str) -> None:
+        """Make a copy of the database of ``url``, whose clients are disconnected for that, for :meth:`restore`."""
+        name = _name_of(url)
+        with self._without_clients(name):
+            self.execute(f"CREATE DATABASE {name}_copy TEMPLATE {name} OWNER {USER}")
+
+    def restore(self, url: str, *, empty: bool = False) -> None:
+        """Replace the database of ``url`` by its copy, or by an empty one; its clients are disconnected."""
+        name = _name_of(url)
+        if empty:
+            self.execute(f"CREATE DATABASE {name}_copy OWNER {USER}")
+        with self._without_clients(name):
+            self.execute(f"ALTER DATABASE {name} RENAME TO {name}_before")
+            self.execute(f"ALTER DATABASE {name}_copy RENAME TO {name}")
+        self.execute(f"DROP DATABASE {name}_before WITH (FORCE)")
+
+    @contextmanager
+    def _without_clients(self, name: str) -> Iterator[None]:
+        """Disconnect the clients of a database, and accept none until the block ends."""
+        self.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        while self.execute(
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608 - a fixed name
+        ):
+            pass
+        yield
+        self.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         """Execute a statement as administrator in the database ``postgres``, and return its rows."""
@@ -263,3 +290,7 @@ class Cluster:
         import psycopg
 
         return psycopg.connect(self.dsn, autocommit=True, options="-c default_transaction_read_only=off")
+
+
+def _name_of(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
+from typing import Any
 
 from msgspec import Struct, field
 
+from streamcanary.model.alerts.pending_input import AlertCommit
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.replicas import ALERTS, SHARDS, Ownership
 from support.memory_lease_store import LeasedAlerts, MemoryDatabase
@@ -60,10 +62,12 @@ class CheckedAlerts(LeasedAlerts):
         self.violations: list[str] = []
         self._last: tuple[Ownership, Sequence[RowChange], Collection[int]] | None = None
 
-    def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+    def commit(
+        self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int], *options: Any
+    ) -> AlertCommit:
         """Commit; a commit that is repeated after a lost answer must be the same as before."""
         before = len(self.inputs)
-        super().commit(owner, rows, consumed)
+        result = super().commit(owner, rows, consumed, *options)
         count = before - len(self.inputs)
         if count == len(consumed):
             self.evaluated += count
@@ -72,6 +76,7 @@ class CheckedAlerts(LeasedAlerts):
         else:
             self.violations.append(f"{len(consumed) - count} of {len(consumed)} inputs were consumed before")
         self._last = (owner, rows, consumed)
+        return result
 
 
 class Simulation:

@@ -47,8 +47,6 @@ class AlertMetrics:
         size, age = names.NOTIFICATION_QUEUE_SIZE, names.NOTIFICATION_QUEUE_AGE
         meter.create_observable_gauge(size.name, [self._observe_sizes], size.unit, size.description)
         meter.create_observable_gauge(age.name, [self._observe_ages], age.unit, age.description)
-        pending = names.REPLICA_PENDING_INPUTS
-        self._pending_inputs = meter.create_gauge(pending.name, pending.unit, pending.description)
         rate = names.ALERT_BASE_RATE
         self._base_rate = meter.create_gauge(rate.name, rate.unit, rate.description)
         self._baselines: Mapping[str, object] = {}
@@ -98,7 +96,6 @@ class AlertMetrics:
     def end(self) -> None:
         """Set all alerts to 0, and export no queues: another replica owns alerting, and exports them."""
         self.update(State())
-        self.record_pending_inputs(0)
         self._receivers = ()
 
     def update(self, state: State) -> None:
@@ -127,10 +124,6 @@ class AlertMetrics:
     def record_delivery(self, receiver: str, outcome: str) -> None:
         """Count a delivery with its outcome: ``accepted``, ``refused`` or ``retried``."""
         self._notifications.add(1, {names.RECEIVER: receiver, names.OUTCOME: outcome})
-
-    def record_pending_inputs(self, count: int) -> None:
-        """Record how many inputs of replicas wait for this one, which owns alerting."""
-        self._pending_inputs.set(count)
 
     def _observe_sizes(self, options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         sizes = dict.fromkeys(self._receivers, 0)

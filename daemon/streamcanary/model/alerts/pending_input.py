@@ -24,3 +24,18 @@ class AlertProgress(Struct, frozen=True):
 
     revision: int
     first_pending: int | None = None
+
+
+class RejectedRow(Struct, frozen=True):
+    """A changed row that the database does not take, and would not take again, because of the ``error``."""
+
+    table: str
+    key: str
+    error: str
+
+
+class AlertCommit(Struct, frozen=True):
+    """The result of a commit: the ``revision`` of the state in the database, and the rows that are not in it."""
+
+    revision: int
+    rejected: tuple[RejectedRow, ...] = ()

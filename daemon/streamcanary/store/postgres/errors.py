@@ -107,10 +107,16 @@ def is_server_error(error: BaseException | None) -> bool:
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_SERVER_CODES)
 
 
+def is_rejection(error: BaseException | None) -> bool:
+    """Return whether ``error`` is about the values of a write: the server rejects them, or they cannot be encoded."""
+    if isinstance(error, UnicodeError) or (isinstance(error, psycopg.DataError) and error.sqlstate is None):
+        return True  # from the driver
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_VALUE_CODES)
+
+
 def rejection(error: BaseException | None, location: str) -> StoreRejected | None:
     """Return the error to raise if ``error`` is about the values of a write, and ``None`` if it is not."""
-    is_from_driver = isinstance(error, psycopg.DataError) and error.sqlstate is None
-    if not (is_from_driver or (isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_VALUE_CODES))):
+    if not is_rejection(error):
         return None
     rejected = StoreRejected(f"the store {location} rejects the values of a write: {one_line(error)}")
     rejected.__cause__ = error

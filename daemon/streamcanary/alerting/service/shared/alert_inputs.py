@@ -7,7 +7,7 @@ commits what they have changed. So each input is evaluated exactly once, also wh
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from streamcanary.model.alerts.pending_input import AlertProgress, InputKind, PendingInput
+from streamcanary.model.alerts.pending_input import AlertCommit, AlertProgress, InputKind, PendingInput
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.replicas import Ownership
 
@@ -49,14 +49,27 @@ class AlertInputs(Protocol):
         """Return the rows of these detectors, by key."""
         ...
 
-    async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+    async def commit(
+        self,
+        owner: Ownership,
+        rows: Sequence[RowChange],
+        consumed: Collection[int],
+        *,
+        known_revision: int = 0,
+        is_restore: bool = False,
+    ) -> AlertCommit:
         """Save ``rows``, delete the inputs ``consumed``, and increment the revision if it has to.
 
         It has to if a row is of another table than :data:`~streamcanary.model.alerts.row_change.RUN_TABLES`. All in one
         durable transaction, which is fenced by the session and by the epoch of ``owner``. It is idempotent: a commit
-        whose result is unknown is repeated.
+        whose result is unknown is repeated. Rows that the database rejects are left out, and returned.
+
+        ``known_revision`` is that of the state which the rows change. ``is_restore``: they are all rows, for a database
+        that has lost some; the revision is then larger than any that was known before.
 
         Raises:
+            StoreLost: if the database has a lower revision than ``known_revision``, and it is no restore: it was
+                replaced by an older one, or a failover has lost commits; nothing is changed.
             SessionLost: if the session was fenced, or is unknown; nothing is changed.
             LeaseLost: if the session does not own the resource ``alerts`` with that epoch; nothing is changed.
         """

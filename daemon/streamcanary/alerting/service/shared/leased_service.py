@@ -29,8 +29,11 @@ from streamcanary.alerting.service.shared.alert_inputs import AlertInputs
 from streamcanary.alerting.service.shared.fenced_write_buffer import FencedWriteBuffer
 from streamcanary.alerting.service.shared.input_codec import decode_input
 from streamcanary.alerting.service.shared.input_feed import InputFeed
-from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing
+from streamcanary.alerting.service.shared.metrics import SharedAlertMetrics
+from streamcanary.alerting.service.shared.stored_alerts import KnownAlerts
+from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing, StoreLost
 from streamcanary.model.alerts.pending_input import PendingInput
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.alerts.silence import check_silence_limits
 from streamcanary.model.clock import Clock
 from streamcanary.model.replicas import Ownership
@@ -46,8 +49,9 @@ class LeasedAlertingService(EngineLoop):
     """Evaluates the pending inputs of all replicas while this one is the ``owner`` of alerting.
 
     ``is_valid`` is whether its lease still holds by its own clock: otherwise nothing is sent. Runs may reach the
-    database up to ``input_delay`` seconds after they ended. ``config_problem`` is why the configuration file of this
-    replica is not applied; ``None`` if it is.
+    database up to ``input_delay`` seconds after they ended. ``known`` is what this replica knows of the state: if the
+    database has an older revision, because it was replaced or has lost commits, the known state is written again.
+    ``config_problem`` is why the configuration file of this replica is not applied; ``None`` if it is.
 
     ``is_published`` is whether the state was loaded; ``on_published`` is called then. :meth:`run` raises
     ``SessionLost`` or ``LeaseLost``, in a group of exceptions, at the first commit after another replica has become the
@@ -66,9 +70,11 @@ class LeasedAlertingService(EngineLoop):
         config_problem: str | None,
         clock: Clock,
         metrics: AlertMetrics,
+        shared_metrics: SharedAlertMetrics,
+        known: KnownAlerts | None = None,
         random: Random | None = None,
     ) -> None:
-        self._buffer = FencedWriteBuffer(store, inputs, owner)
+        self._buffer = FencedWriteBuffer(store, inputs, owner, shared_metrics)
         super().__init__(
             setup=setup, store=store, write_buffer=self._buffer, clock=clock, random=random, metrics=metrics
         )
@@ -76,9 +82,10 @@ class LeasedAlertingService(EngineLoop):
         self._is_valid = is_valid
         self._input_delay = input_delay
         self._config_problem = config_problem
+        self._known = known
         self.is_published = False
         self.on_published: Callable[[], None] = lambda: None
-        self.feed = InputFeed(inputs, self._evaluate, self._queue.wake.set, self._metrics.record_pending_inputs, clock)
+        self.feed = InputFeed(inputs, self._evaluate, self._queue.wake.set, shared_metrics.record_pending_inputs, clock)
 
     @property
     def store_error(self) -> StoreFailing | None:
@@ -146,9 +153,43 @@ class LeasedAlertingService(EngineLoop):
             return _TICK_CHECK_INTERVAL
         return super()._seconds_until_tick()
 
+    @property
+    def revision(self) -> int:
+        """The revision of :attr:`state`."""
+        return self._buffer.revision
+
     async def _load_state(self) -> tuple[State, list[UnreadableRow]]:
-        _, rows = await self._inputs.load(TABLES)
+        self._buffer.revision, rows = await self._inputs.load(TABLES)
         return await asyncio.to_thread(read_state, rows)  # runs go on meanwhile: there may be 50,000 rows
+
+    async def _merge_stored_state(self) -> StoreFailing | None:
+        """Load the state; if it is older than what is known, merge it into that, and let all rows be written."""
+        known, self._known = self._known, None
+        try:
+            revision = (await self._inputs.progress()).revision
+            if known is None or revision >= known.revision:
+                return await super()._merge_stored_state()
+            self._state = known.state
+            failure = await super()._merge_stored_state() or await self._restore(known.revision)
+        except StoreFailing as error:
+            failure = error
+        if failure is not None:
+            self._known, self._is_loaded, self._state = known, False, State()
+        return failure
+
+    async def _restore(self, known_revision: int) -> StoreFailing | None:
+        """Let all rows be written, and those be deleted that the state does not have; return why that is impossible."""
+        try:
+            _, rows = await self._inputs.load(TABLES)
+        except StoreFailing as error:
+            return error
+        deleted = (
+            RowChange(table, key, None)
+            for table, stored in rows.items()
+            for key in stored.keys() - self._state.table(table).keys()
+        )
+        self._buffer.restore((*deleted, *self._state.rows(), *self.history.rows()), known_revision)
+        return None
 
     async def _save(self) -> None:
         """Save the write buffer, after loading the state at first. It is repeated until it succeeds.
@@ -177,6 +218,8 @@ class LeasedAlertingService(EngineLoop):
 
     async def _repeat(self, attempt: Callable[[], Awaitable[StoreFailing | None]]) -> None:
         while (failure := await attempt()) is not None:
+            if isinstance(failure, StoreLost) and self._is_loaded:
+                await self._restore(self._buffer.revision)
             if self._store_error is None:
                 event = "store cannot be written" if self._is_loaded else "store cannot be read"
                 _log.error(event, extra={"error": str(failure)})

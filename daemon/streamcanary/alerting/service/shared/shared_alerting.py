@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import chain
 from random import Random
 from typing import Final
 
@@ -22,18 +21,20 @@ from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.setup import Setup, create_setup
 from streamcanary.alerting.service.shared import input_requests
 from streamcanary.alerting.service.shared.alert_inputs import AlertInputs
+from streamcanary.alerting.service.shared.canaries_by_shard import CanariesByShard
 from streamcanary.alerting.service.shared.input_codec import encode_silence, encode_silence_id
 from streamcanary.alerting.service.shared.input_requests import InputRequests
 from streamcanary.alerting.service.shared.leased_service import LeasedAlertingService
+from streamcanary.alerting.service.shared.metrics import SharedAlertMetrics
 from streamcanary.alerting.service.shared.replica_view import ReplicaView, SharedAlertHistory
-from streamcanary.alerting.service.shared.stored_alerts import StoredAlerts
+from streamcanary.alerting.service.shared.stored_alerts import KnownAlerts, StoredAlerts
 from streamcanary.alerting.service.write_buffer import AlertStore
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.alerts.silence import Silence, check_silence_limits
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.replicas import ALERTS, Membership, Ownership, shard_of
+from streamcanary.model.replicas import ALERTS, Membership, Ownership
 from streamcanary.model.status.alert_history import PastIncident
 from streamcanary.store.errors import LeaseLost, SessionLost, StoreError, StoreFailing
 
@@ -92,10 +93,11 @@ class SharedAlerting:
         self._stored = StoredAlerts(store, inputs, clock, lambda: not self.is_owner)
         self._metrics = AlertMetrics(self._setup.engine, config.receivers, clock)
         self._metrics.end()
+        self._shared_metrics = SharedAlertMetrics()
         self._former_keys: FormerKeys = {}
         self._epochs: Mapping[str, int] = {}
         self._has_successor = True
-        self._canaries_by_shard: tuple[Sequence[Canary], dict[str, list[str]]] = ((), {})
+        self._shards = CanariesByShard()
         self._config_problem: str | None = None
         self._service: LeasedAlertingService | None = None
         self._task: asyncio.Task[None] | None = None
@@ -243,6 +245,8 @@ class SharedAlerting:
             config_problem=self._config_problem,
             clock=self._clock,
             metrics=self._metrics,
+            shared_metrics=self._shared_metrics,
+            known=self._stored.known,
             random=self._random,
         )
         service.view = self.view
@@ -282,18 +286,7 @@ class SharedAlerting:
         others = (replica for replica in membership.replicas if own is None or replica.session != own.session)
         self._has_successor = any(not replica.draining for replica in others)
         if self._service is not None and changed:
-            identities = self._identities_by_shard()
-            self._service.report_owners_changed(frozenset(chain(*(identities.get(shard, ()) for shard in changed))))
-
-    def _identities_by_shard(self) -> Mapping[str, Sequence[str]]:
-        """Return the identities of all canaries by shard: in a large fleet, that takes too long at each change."""
-        canaries, identities = self._canaries_by_shard
-        if canaries is not self._setup.canaries:
-            identities = {}
-            for canary in self._setup.canaries:
-                identities.setdefault(shard_of(canary.identity), []).append(canary.identity)
-            self._canaries_by_shard = self._setup.canaries, identities
-        return identities
+            self._service.report_owners_changed(self._shards.identities(self._setup.canaries, changed))
 
     # ---- while it owns alerting
 
@@ -315,6 +308,7 @@ class SharedAlerting:
             if self._service is service:
                 self._show_stored()
             self._metrics.end()
+            self._shared_metrics.record_pending_inputs(0)
             if service.is_published:
                 self._report_owner(is_owner=False)
         _log.warning("alerts owned by another replica", extra={"error": str(error)})
@@ -330,7 +324,7 @@ class SharedAlerting:
         """Show the stored state from now on, beginning with what this replica has committed."""
         service, self._service = self._published_service, None
         if service is not None:
-            self._stored.take(service.state, service.history.unfinished)
+            self._stored.take(KnownAlerts(service.revision, service.state), service.history.unfinished)
 
     def _report_owner(self, *, is_owner: bool) -> None:
         if self.on_owner_change is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from streamcanary.alerting.engine.state import TABLES, State
 from streamcanary.alerting.engine.stored_rows import read_state
@@ -35,8 +36,18 @@ BASELINES_INTERVAL: Final = 300.0
 KEEP_DETECTORS: Final = 60.0
 """Seconds after which detectors are forgotten that were not read again: they are most of the memory of a state."""
 
+KEEP_NEWER: Final = 60.0
+"""Seconds for which alerts are shown that the database has lost; by then a replica that knows them owns alerting."""
+
 _MAX_EVIDENCE: Final = 200  # alerts
 _SHOWN_TABLES: Final = tuple(name for name in TABLES if name not in RUN_TABLES and name != "baselines")
+
+
+class KnownAlerts(Struct, frozen=True):
+    """The state that a replica knows, and its revision in the database."""
+
+    revision: int
+    state: State
 
 
 class StoredAlerts:
@@ -46,6 +57,9 @@ class StoredAlerts:
     most every :data:`DETAILS_INTERVAL` seconds: detectors, and the timelines of ``unfinished`` incidents. The detectors
     of alerts that fire are read every :data:`EVIDENCE_INTERVAL` seconds; the others are forgotten when nobody asks any
     more. ``is_needed`` returns whether :meth:`run` has to read.
+
+    If the database has an older revision than was read before, because it was replaced or has lost commits, the known
+    state is shown until the owner of alerting has written it again, at most for :data:`KEEP_NEWER` seconds.
     """
 
     def __init__(
@@ -60,6 +74,8 @@ class StoredAlerts:
         self.error = ""
         self._unfinished: tuple[PastIncident, ...] = ()
         self._revision: int | None = None
+        self._known_revision = 0  # of `state`
+        self._older_since: float | None = None  # monotonic seconds
         self._requested: set[str] = set()
         self._read_at: dict[str, float] = {}  # monotonic seconds
         self._wake = asyncio.Event()
@@ -75,9 +91,17 @@ class StoredAlerts:
         """Read detectors soon, if those that are known are old."""
         self._requested.add("detectors")
 
-    def take(self, state: State, unfinished: Sequence[PastIncident]) -> None:
-        """Show ``state``, which this replica has committed itself as the owner of alerting until now."""
-        self.state, self._unfinished, self._revision = state, tuple(unfinished), None
+    @property
+    def known(self) -> KnownAlerts:
+        """What this replica knows, whether the database has it or not."""
+        last = max((each.sequence for each in self.state.notifications.values()), default=0)
+        state = msgspec.structs.replace(self.state, last_sequence=max(last, self.state.last_sequence))
+        return KnownAlerts(self._known_revision, state)
+
+    def take(self, known: KnownAlerts, unfinished: Sequence[PastIncident]) -> None:
+        """Show what this replica has committed itself as the owner of alerting until now."""
+        self.state, self._unfinished, self._revision = known.state, tuple(unfinished), None
+        self._known_revision = known.revision
         self.as_of = self._clock.time()
         self._read_at = dict.fromkeys(("detectors", "unfinished", "baselines", "evidence"), self._clock.monotonic())
 
@@ -111,8 +135,10 @@ class StoredAlerts:
         """
         async with self._lock:
             now = self._clock.time()
-            if self._revision != (await self._inputs.progress()).revision:
-                self._revision = await self._read(_SHOWN_TABLES)
+            revision = (await self._inputs.progress()).revision
+            self._check_age(revision)
+            if self._revision != revision:
+                self._revision = self._known_revision = await self._read(_SHOWN_TABLES)
             if self._is_old("baselines", BASELINES_INTERVAL):
                 await self._read_part("baselines")
             if self._is_old("evidence", EVIDENCE_INTERVAL):
@@ -121,6 +147,28 @@ class StoredAlerts:
                 await self._read_part(name)
                 self._requested.discard(name)
             self.as_of, self.error = now, ""
+
+    def _check_age(self, revision: int) -> None:
+        """Check that the database has no older ``revision`` than is known; after a time, accept it.
+
+        Raises:
+            StoreFailing: if it has an older one.
+        """
+        now = self._clock.monotonic()
+        if revision >= self._known_revision:
+            self._older_since = None
+            return
+        if self._older_since is None:
+            self._older_since = now
+        if now - self._older_since < KEEP_NEWER:
+            raise StoreFailing(
+                f"the database has revision {revision} of the alerts, and this replica has read revision "
+                f"{self._known_revision}: it was replaced by an older one, or a failover has lost commits; the alerts "
+                "that were read are shown until the replica that evaluates the rules has written them again"
+            )
+        extra = {"revision": revision, "known_revision": self._known_revision}
+        _log.error("older alerts accepted", extra=extra)
+        self._older_since = None
 
     def _forget_detectors(self) -> None:
         """Forget the detectors that nobody has asked for recently, but those of open incidents."""

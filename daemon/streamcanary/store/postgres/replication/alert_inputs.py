@@ -1,16 +1,22 @@
 """The pending inputs and the state of alerting in PostgreSQL, with commits that are fenced by the lease of alerts."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from streamcanary.model.alerts.pending_input import AlertProgress, InputKind, PendingInput
+from streamcanary.model.alerts.pending_input import AlertCommit, AlertProgress, InputKind, PendingInput, RejectedRow
 from streamcanary.model.alerts.row_change import RUN_TABLES, RowChange, StateTable
 from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.store import alert_rows
 from streamcanary.store.connection import Connection
+from streamcanary.store.errors import StoreLost, StoreRejected
+from streamcanary.store.postgres.errors import is_rejection, one_line
 from streamcanary.store.postgres.replication.fencing import check_owner
 
 T = TypeVar("T")
+SaveRows = Callable[[Connection, Sequence[RowChange]], list[RejectedRow]]
+
+RESTORE_STEP: Final = 1000
+"""By how much a restore increases the revision: other replicas may know some that the restoring one has not read."""
 
 
 class InputBackend(Protocol):
@@ -87,8 +93,7 @@ class PostgresAlertInputs:
         """Return the revision of the state, and the rows of ``tables`` by table and key, in one snapshot."""
 
         def select(connection: Connection) -> tuple[int, Mapping[StateTable, Mapping[str, bytes]]]:
-            (revision,) = connection.execute("SELECT revision FROM alert_revision").fetchone()
-            return revision, alert_rows.load_rows(connection, tables)
+            return _read_revision(connection), alert_rows.load_rows(connection, tables)
 
         return await self._backend.read(select)
 
@@ -100,22 +105,78 @@ class PostgresAlertInputs:
 
         return await self._backend.read(select)
 
-    async def commit(self, owner: Ownership, rows: Sequence[RowChange], consumed: Collection[int]) -> None:
+    async def commit(
+        self,
+        owner: Ownership,
+        rows: Sequence[RowChange],
+        consumed: Collection[int],
+        *,
+        known_revision: int = 0,
+        is_restore: bool = False,
+    ) -> AlertCommit:
         """Save ``rows``, delete the inputs ``consumed``, and increment the revision if it has to.
 
         Raises:
+            StoreLost: if the database has a lower revision than ``known_revision``, and it is no restore.
             SessionLost: if the session was fenced, or is unknown; nothing is changed.
             LeaseLost: if the session does not own the resource ``alerts`` with that epoch; nothing is changed.
         """
         by_statement = sorted(rows, key=lambda row: (row.table, row.value is None))  # there is one row for each key
-        changes_state = any(row.table not in RUN_TABLES for row in rows)
+        changes_state = is_restore or any(row.table not in RUN_TABLES for row in rows)
 
-        def save(connection: Connection) -> None:
+        def save(connection: Connection, save_rows: SaveRows) -> AlertCommit:
             check_owner(connection, owner.session, ALERTS, owner.epoch)
-            alert_rows.save_rows(connection, by_statement)
+            revision = _read_revision(connection)
+            if revision < known_revision and not is_restore:
+                raise StoreLost(
+                    f"the database has revision {revision} of the alerts, and revision {known_revision} was committed: "
+                    "it was replaced by an older one, or a failover has lost commits"
+                )
+            rejected = save_rows(connection, by_statement)
             if consumed:
                 connection.execute("DELETE FROM pending_inputs WHERE id = ANY(?)", (list(consumed),))
             if changes_state:
-                connection.execute("UPDATE alert_revision SET revision = revision + 1")
+                revision = max(revision, known_revision) + RESTORE_STEP if is_restore else revision + 1
+                connection.execute("UPDATE alert_revision SET revision = ?", (revision,))
+            return AlertCommit(revision, tuple(rejected))
 
-        await self._backend.write(save)
+        try:
+            return await self._backend.write(lambda connection: save(connection, _save_all))
+        except StoreRejected:
+            return await self._backend.write(lambda connection: save(connection, _save_accepted))
+
+
+def _read_revision(connection: Connection) -> int:
+    (revision,) = connection.execute("SELECT revision FROM alert_revision").fetchone()
+    return int(revision)
+
+
+def _save_all(connection: Connection, rows: Sequence[RowChange]) -> list[RejectedRow]:
+    """Save ``rows``.
+
+    Raises:
+        psycopg.Error, UnicodeError: if one is rejected, or the database fails.
+    """
+    alert_rows.save_rows(connection, rows)
+    return []
+
+
+def _save_accepted(connection: Connection, rows: Sequence[RowChange]) -> list[RejectedRow]:
+    """Save ``rows``, in halves if the database rejects one of them, and return those that it rejects.
+
+    Raises:
+        psycopg.Error: if the database fails.
+    """
+    connection.execute("SAVEPOINT rows")
+    try:
+        alert_rows.save_rows(connection, rows)
+    except Exception as error:
+        if not is_rejection(error):
+            raise
+        connection.execute("ROLLBACK TO SAVEPOINT rows")
+        if len(rows) == 1:
+            return [RejectedRow(rows[0].table, rows[0].key, one_line(error))]
+        middle = len(rows) // 2
+        return [*_save_accepted(connection, rows[:middle]), *_save_accepted(connection, rows[middle:])]
+    connection.execute("RELEASE SAVEPOINT rows")
+    return []
