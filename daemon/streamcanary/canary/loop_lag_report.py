@@ -10,6 +10,7 @@ from opentelemetry.context import Context
 from streamcanary import __version__
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.model import names
+from streamcanary.model.background_task import BackgroundTask
 from streamcanary.model.lag import MIN_LAG
 
 _log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class LoopLagReport:
     """Measures and reports the lag of the running event loop. A context manager: leaving it ends the report."""
 
     def __init__(self) -> None:
+        self._task = BackgroundTask("event loop lag")
         self._delays = 0  # not logged yet
         self._longest = 0.0  # seconds, of these
         self._logged_at = float("-inf")
@@ -35,13 +37,12 @@ class LoopLagReport:
     async def __aenter__(self) -> Self:
         lag = LoopLag.of_running_loop()
         lag.observe(self)
-        self._task = asyncio.create_task(self._run(lag), name="event loop lag")
+        self._task.start(self._run(lag))
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         LoopLag.of_running_loop().release(self)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def _run(self, lag: LoopLag) -> None:
         now = asyncio.get_running_loop().time

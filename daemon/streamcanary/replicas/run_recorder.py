@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from random import Random
 from typing import Final, NamedTuple, Protocol, Self
 
+from streamcanary.model.background_task import BackgroundTask
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.model.spend import Spend
@@ -99,7 +100,7 @@ class RunRecorder:
         self._is_committing = False
         self.dropped = 0
         self._next_logged = 1
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("recording of runs")
 
     @property
     def waiting(self) -> int:
@@ -142,13 +143,11 @@ class RunRecorder:
         self._drop([each for each in self._waiting if each.shard in shards], DropReason.LOST)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="recording of runs")
+        self._task.start(self._run())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def _run(self) -> None:
         failures = 0

@@ -17,11 +17,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.scalarstring import LiteralScalarString
 
 from streamcanary.alerting.prometheus import promql
-from streamcanary.alerting.prometheus.rule_file import EVALUATION_INTERVAL, double_quoted, to_yaml
+from streamcanary.alerting.prometheus.rule_file import StandaloneAlert, standalone_rule_file
 from streamcanary.model import names
 from streamcanary.model.alerts.matcher import Matcher
 from streamcanary.model.prometheus_names import metric_name
@@ -67,10 +65,6 @@ class FleetRuleOptions(Struct, frozen=True, kw_only=True):
     threshold: float = DEFAULT_THRESHOLD
 
 
-_Rule = tuple[str, str, str, str, dict[str, str]]
-"""Name, expression, duration of ``for`` (or empty), severity, and annotations of an alert."""
-
-
 def detection_delay(interval: float, members: int) -> float:
     """Return the seconds from the begin of an outage of all members until half of those that ran recently fail.
 
@@ -83,81 +77,58 @@ def detection_delay(interval: float, members: int) -> float:
 def export_fleet_rules(options: FleetRuleOptions) -> str:
     """Return the text of the rule file."""
     queries = _Queries(options)
-    rules = CommentedSeq()
-    for record, expr in queries.recorded():
-        labels = {promql.RULE_LABEL: double_quoted(queries.rule)}
-        rules.append(CommentedMap(record=record, expr=LiteralScalarString(expr), labels=labels))
-    for name, expr, held, severity, annotations in _alerts(queries, options.threshold):
-        rule = CommentedMap(alert=double_quoted(name), expr=LiteralScalarString(expr))
-        if held:
-            rule["for"] = held
-        rule["labels"] = {"severity": double_quoted(severity)}
-        rule["annotations"] = {key: double_quoted(text) for key, text in annotations.items()}
-        rules.append(rule)
-    group = CommentedMap(name=double_quoted("streamcanary.fleet"), interval=EVALUATION_INTERVAL, rules=rules)
-    return to_yaml(CommentedSeq([group]), _HEADER)
+    alerts = _alerts(queries, options.threshold)
+    return standalone_rule_file("streamcanary.fleet", queries.rule, queries.recorded(), alerts, _HEADER)
 
 
-def _alerts(queries: "_Queries", threshold: float) -> Sequence[_Rule]:
+def _alerts(queries: "_Queries", threshold: float) -> Sequence[StandaloneAlert]:
     """Return the alerts in the order of their evaluation."""
     fleet = "{{ $labels.job }}"
     canary = f"{{{{ $labels.canary }}}} of {fleet}"
     percentage = "{{ $value | humanizePercentage }}"
     return (
-        (
-            FLEET_FAILING,
-            queries.failing(threshold),
-            "",
-            "page",
-            {
-                "summary": f"{canary}: {percentage} of the members that ran recently fail",
-                "description": "The last runs of these members against {{ $labels.target }} failed. The faults are in "
-                "streamcanary_failures_total, and the runs in /api/v1/runs of a member.",
-            },
+        StandaloneAlert(
+            name=FLEET_FAILING,
+            expr=queries.failing(threshold),
+            severity="page",
+            summary=f"{canary}: {percentage} of the members that ran recently fail",
+            description="The last runs of these members against {{ $labels.target }} failed. The faults are in "
+            "streamcanary_failures_total, and the runs in /api/v1/runs of a member.",
         ),
-        (
-            "FleetSilent",
-            queries.silent(),
-            "5m",
-            "ticket",
-            {
-                "summary": f"{canary}: {percentage} of the members do not run",
-                "description": f"They have metrics, and no run for {_SILENT_INTERVALS} intervals: an outage would be "
-                "noticed later, or not at all. Look at streamcanary_runs_missed_total, and at the log of a member.",
-            },
+        StandaloneAlert(
+            name="FleetSilent",
+            expr=queries.silent(),
+            held="5m",
+            severity="ticket",
+            summary=f"{canary}: {percentage} of the members do not run",
+            description=f"They have metrics, and no run for {_SILENT_INTERVALS} intervals: an outage would be "
+            "noticed later, or not at all. Look at streamcanary_runs_missed_total, and at the log of a member.",
         ),
-        (
-            "FleetMemberFailing",
-            queries.members_failing_long(),
-            "5m",
-            "ticket",
-            {
-                "summary": f"{canary}: {{{{ $value }}}} of its members fail for long, the others do not",
-                "description": f"They have had no good run for {_SILENT_INTERVALS} intervals: look at node, network, "
-                "key. Find them with streamcanary_last_failure_time_seconds > streamcanary_last_success_time_seconds.",
-            },
+        StandaloneAlert(
+            name="FleetMemberFailing",
+            expr=queries.members_failing_long(),
+            held="5m",
+            severity="ticket",
+            summary=f"{canary}: {{{{ $value }}}} of its members fail for long, the others do not",
+            description=f"They have had no good run for {_SILENT_INTERVALS} intervals: look at node, network, "
+            "key. Find them with streamcanary_last_failure_time_seconds > streamcanary_last_success_time_seconds.",
         ),
-        (
-            "FleetSizeMismatch",
-            queries.size_mismatch(),
-            "1h",
-            "ticket",
-            {
-                "summary": f"{fleet} has {percentage} of the members that its configuration says",
-                "description": "Runs and costs of the fleet differ by this factor, and so does the time to detect an "
-                "outage. Set fleet.replicas to the usual number.",
-            },
+        StandaloneAlert(
+            name="FleetSizeMismatch",
+            expr=queries.size_mismatch(),
+            held="1h",
+            severity="ticket",
+            summary=f"{fleet} has {percentage} of the members that its configuration says",
+            description="Runs and costs of the fleet differ by this factor, and so does the time to detect an "
+            "outage. Set fleet.replicas to the usual number.",
         ),
-        (
-            "FleetAbsent",
-            queries.absent(),
-            "",
-            "ticket",
-            {
-                "summary": f"{fleet} has had no members for {{{{ $value | humanizeDuration }}}}",
-                "description": "Nothing watches its endpoints now: look at its pods, and whether Prometheus scrapes "
-                "them. The alert ends after a week. If the fleet was removed for good, silence it.",
-            },
+        StandaloneAlert(
+            name="FleetAbsent",
+            expr=queries.absent(),
+            severity="ticket",
+            summary=f"{fleet} has had no members for {{{{ $value | humanizeDuration }}}}",
+            description="Nothing watches its endpoints now: look at its pods, and whether Prometheus scrapes "
+            "them. The alert ends after a week. If the fleet was removed for good, silence it.",
         ),
     )
 

@@ -5,6 +5,7 @@ https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/
 
 import io
 import re
+from collections.abc import Iterable
 from string import Formatter
 from typing import Any, Final
 
@@ -35,6 +36,39 @@ class AlertingRule(Struct, kw_only=True):
     template_fields: dict[str, str] = {}
     comments: list[str] = []
     group: str = ""
+
+
+class StandaloneAlert(Struct, frozen=True, kw_only=True):
+    """An alert that no rule of a configuration describes. ``held`` is the duration of its ``for``, empty for none."""
+
+    name: str
+    expr: str
+    held: str = ""
+    severity: str
+    summary: str
+    description: str
+
+
+def standalone_rule_file(
+    group: str, rule: str, recording_rules: Iterable[tuple[str, str]], alerts: Iterable[StandaloneAlert], header: str
+) -> str:
+    """Return the text of a rule file with one group: its recording rules with the label ``rule``, then its alerts."""
+    rules = CommentedSeq()
+    for record, expr in recording_rules:
+        labels = {promql.RULE_LABEL: double_quoted(rule)}
+        rules.append(CommentedMap(record=record, expr=LiteralScalarString(expr), labels=labels))
+    for alert in alerts:
+        alerting_rule = CommentedMap(alert=double_quoted(alert.name), expr=LiteralScalarString(alert.expr))
+        if alert.held:
+            alerting_rule["for"] = alert.held
+        alerting_rule["labels"] = {"severity": double_quoted(alert.severity)}
+        alerting_rule["annotations"] = {
+            "summary": double_quoted(alert.summary),
+            "description": double_quoted(alert.description),
+        }
+        rules.append(alerting_rule)
+    groups = CommentedSeq([CommentedMap(name=double_quoted(group), interval=EVALUATION_INTERVAL, rules=rules)])
+    return to_yaml(groups, header)
 
 
 def rule_group(alert: AlertingRule) -> CommentedMap:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol, Self
 
 from streamcanary.canary.spend.budget import BudgetLimiter
+from streamcanary.model.background_task import BackgroundTask
 from streamcanary.model.spend import Spend
 from streamcanary.store.errors import StoreFailing, StoreLost
 
@@ -50,20 +51,18 @@ class SavedSpend:
         self._is_loaded = False
         self._unsaved_days: set[str] = set()  # days whose spend is not saved yet
         self._has_unsaved_spend = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("spend")
 
     async def __aenter__(self) -> Self:
         try:
             await self._load()
         except StoreFailing as error:
             _log.error("spend not loaded", extra={"error": str(error)})  # the budget starts without it
-        self._task = asyncio.create_task(self._save_loop(), name="spend")
+        self._task.start(self._save_loop())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
         with contextlib.suppress(StoreFailing, TimeoutError):
             async with asyncio.timeout(_FINAL_SAVE_TIMEOUT):
                 if not self._is_loaded:

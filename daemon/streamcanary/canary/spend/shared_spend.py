@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, Self
 
 from streamcanary.canary.spend.budget import BudgetLimiter
+from streamcanary.model.background_task import BackgroundTask
 from streamcanary.model.spend import Spend, SpendByOwner
 from streamcanary.store.errors import StoreFailing
 
@@ -45,7 +46,7 @@ class SharedSpend:
         self._limiter: BudgetLimiter | None = None
         self._committed: dict[str, Spend] = {}  # of the session, as it was read last
         self._is_failing = False
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("spend of replicas")
 
     def bind(self, limiter: BudgetLimiter) -> None:
         """Let ``limiter`` count the spend of the others; its own spend is that of the session."""
@@ -57,13 +58,11 @@ class SharedSpend:
         return {day: spend for day, spend in self._own.items() if self._committed.get(day) != spend}
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._follow(), name="spend of replicas")
+        self._task.start(self._follow())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def read(self) -> None:
         """Read once what the others have spent.

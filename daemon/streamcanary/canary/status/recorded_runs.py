@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Container
 from typing import Final, Protocol, Self
 
+from streamcanary.model.background_task import BackgroundTask
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.errors import StoreFailing
@@ -58,7 +59,7 @@ class RecordedRunFollower:
         self._known: dict[str, float] = {}  # run ids, and when they were met, in monotonic seconds
         self._last: int | None = None
         self._marks: deque[tuple[float, int]] = deque()  # when a read began, and the last row before it
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("runs of other replicas")
         self.error: str | None = None
 
     def skip(self, outcome: Outcome) -> None:
@@ -66,13 +67,11 @@ class RecordedRunFollower:
         self._known[outcome.run_id] = self._clock.monotonic()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._follow(), name="runs of other replicas")
+        self._task.start(self._follow())
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def read(self) -> None:
         """Report the runs that were recorded since the last call; the first one reports none.

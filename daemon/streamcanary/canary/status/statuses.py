@@ -13,6 +13,7 @@ from streamcanary.canary.status.canary_entry import CanaryEntry
 from streamcanary.canary.status.periods import PeriodHistory, PeriodReader, count_faults
 from streamcanary.canary.status.summary import summarize
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
+from streamcanary.model.background_task import BackgroundTask
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
@@ -93,7 +94,7 @@ class CanaryStatuses:
         self._summary: StatusSummary | None = None
         self._keeps_hours = True
         self._history: RunHistory | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("canary statuses")
         self._has_first_result = asyncio.Event()
         self.revision = 0
         self.configured_at = 0
@@ -186,12 +187,10 @@ class CanaryStatuses:
     def load(self, history: RunHistory) -> None:
         """Start to read what ``history`` knows of earlier runs."""
         self._history = history
-        self._task = asyncio.create_task(self._follow(history), name="canary statuses")
+        self._task.start(self._follow(history))
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     async def faults_of(self, name: str) -> tuple[FaultCount, ...]:
         """Return the faults of a canary in the last 7 days, the most frequent first.

@@ -150,72 +150,12 @@ def canary_endpoints(
     event_id: Callable[[], str] = str,
 ) -> list[Endpoint]:
     """Return the endpoints of canaries; ``rules`` returns the alert rules of a canary."""
-
-    async def list_canaries(request: Request) -> Response:
-        query = read_query(request, CanariesQuery)
-        last = decode_text_cursor(_CANARIES, query.cursor) if query.cursor else ""
-        labels = [(name, value) for name, _, value in (label.partition(":") for label in query.label)]
-        matching = [status for status in statuses.statuses() if _passes(status, query, labels)]
-        rest = (status for status in matching if status.name > last)
-        page = heapq.nsmallest(query.limit + 1, rest, key=lambda status: status.name)
-        has_more = len(page) > query.limit
-        page = list(statuses.with_hours(page[: query.limit]))
-        return json_response(
-            CanaryPage(
-                canaries=page,
-                total=len(matching),
-                next=encode_cursor(_CANARIES, page[-1].name) if has_more else None,
-                event_id=event_id(),
-            )
-        )
-
-    async def find_canary(request: Request) -> Response:
-        status = statuses.find(request.path_params["name"])
-        if status is None:
-            return _unknown_canary(request)
-        try:
-            counts = () if faults is None else await faults.faults_of(status.name)
-        except StoreFailing:  # the rest is known
-            counts = ()
-        return json_response(CanaryDetail(status=status, faults=counts, rules=tuple(rules(status.name))))
-
-    async def list_runs(request: Request) -> Response:
-        name = request.path_params["name"]
-        if statuses.find(name) is None:
-            return _unknown_canary(request)
-        query = read_query(request, RunsQuery)
-        pages = f"runs of {name}"[:_MAX_TEXT]
-        before = decode_number_cursor(pages, query.cursor) if query.cursor else None
-        try:
-            found, next_row = await runs.runs_of(
-                statuses.recorded_names(name), before=before, limit=query.limit, kinds=query.outcome
-            )
-        except StoreFailing as error:
-            return problem_response(
-                request, 503, f"the runs cannot be read: {error}; the status of canaries is complete"
-            )
-        return json_response(
-            RecordedRunPage(runs=found, next=None if next_row is None else encode_cursor(pages, next_row))
-        )
-
-    async def find_run(request: Request) -> Response:
-        name, run_id = request.path_params["name"], request.path_params["id"]
-        if statuses.find(name) is None:
-            return _unknown_canary(request)
-        try:
-            found = await runs.find_run(run_id[:_MAX_TEXT].lower())
-        except StoreFailing as error:
-            return problem_response(request, 503, f"the run cannot be read: {error}")
-        if found is None or (found.canary != name and statuses.find(found.canary) is not None):
-            detail = f"no run {scrub(run_id, limit=40)} of this canary is recorded; see GET /api/v1/canaries/NAME/runs"
-            return problem_response(request, 404, detail)
-        return json_response(found)
-
+    canaries = _Canaries(statuses, runs, faults, rules, event_id)
     return [
         Endpoint(
             method="GET",
             path="/api/v1/canaries",
-            handle=list_canaries,
+            handle=canaries.list_canaries,
             tag="canaries",
             summary="List the canaries with their status.",
             query=CanariesQuery,
@@ -224,7 +164,7 @@ def canary_endpoints(
         Endpoint(
             method="GET",
             path="/api/v1/canaries/{name}",
-            handle=find_canary,
+            handle=canaries.find_canary,
             tag="canaries",
             summary="Return one canary: its status, faults and alert rules.",
             path_parameters={"name": "The name of the canary."},
@@ -234,7 +174,7 @@ def canary_endpoints(
         Endpoint(
             method="GET",
             path="/api/v1/canaries/{name}/runs",
-            handle=list_runs,
+            handle=canaries.list_runs,
             tag="canaries",
             summary="List the recorded runs of a canary, the latest first.",
             path_parameters={"name": "The name of the canary."},
@@ -245,7 +185,7 @@ def canary_endpoints(
         Endpoint(
             method="GET",
             path="/api/v1/canaries/{name}/runs/{id}",
-            handle=find_run,
+            handle=canaries.find_run,
             tag="canaries",
             summary="Return a recorded run of a canary.",
             path_parameters={"name": "The name of the canary.", "id": "The run id."},
@@ -253,6 +193,88 @@ def canary_endpoints(
             problems=(404, 503),
         ),
     ]
+
+
+class _Canaries:
+    """Answers the requests about canaries."""
+
+    def __init__(
+        self,
+        statuses: CanaryStatuses,
+        runs: RecordedRuns,
+        faults: CanaryFaults | None,
+        rules: Callable[[str], Sequence[RuleStatus]],
+        event_id: Callable[[], str],
+    ) -> None:
+        self._statuses = statuses
+        self._runs = runs
+        self._faults = faults
+        self._rules = rules
+        self._event_id = event_id
+
+    async def list_canaries(self, request: Request) -> Response:
+        """Return a page of the canaries that pass the filters."""
+        query = read_query(request, CanariesQuery)
+        last = decode_text_cursor(_CANARIES, query.cursor) if query.cursor else ""
+        labels = [(name, value) for name, _, value in (label.partition(":") for label in query.label)]
+        matching = [status for status in self._statuses.statuses() if _passes(status, query, labels)]
+        rest = (status for status in matching if status.name > last)
+        page = heapq.nsmallest(query.limit + 1, rest, key=lambda status: status.name)
+        has_more = len(page) > query.limit
+        page = list(self._statuses.with_hours(page[: query.limit]))
+        return json_response(
+            CanaryPage(
+                canaries=page,
+                total=len(matching),
+                next=encode_cursor(_CANARIES, page[-1].name) if has_more else None,
+                event_id=self._event_id(),
+            )
+        )
+
+    async def find_canary(self, request: Request) -> Response:
+        """Return one canary in detail."""
+        status = self._statuses.find(request.path_params["name"])
+        if status is None:
+            return _unknown_canary(request)
+        try:
+            counts = () if self._faults is None else await self._faults.faults_of(status.name)
+        except StoreFailing:  # the rest is known
+            counts = ()
+        return json_response(CanaryDetail(status=status, faults=counts, rules=tuple(self._rules(status.name))))
+
+    async def list_runs(self, request: Request) -> Response:
+        """Return a page of the recorded runs of a canary."""
+        name = request.path_params["name"]
+        if self._statuses.find(name) is None:
+            return _unknown_canary(request)
+        query = read_query(request, RunsQuery)
+        pages = f"runs of {name}"[:_MAX_TEXT]
+        before = decode_number_cursor(pages, query.cursor) if query.cursor else None
+        try:
+            found, next_row = await self._runs.runs_of(
+                self._statuses.recorded_names(name), before=before, limit=query.limit, kinds=query.outcome
+            )
+        except StoreFailing as error:
+            return problem_response(
+                request, 503, f"the runs cannot be read: {error}; the status of canaries is complete"
+            )
+        return json_response(
+            RecordedRunPage(runs=found, next=None if next_row is None else encode_cursor(pages, next_row))
+        )
+
+    async def find_run(self, request: Request) -> Response:
+        """Return a recorded run of a canary."""
+        name, run_id = request.path_params["name"], request.path_params["id"]
+        if self._statuses.find(name) is None:
+            return _unknown_canary(request)
+        try:
+            found = await self._runs.find_run(run_id[:_MAX_TEXT].lower())
+        except StoreFailing as error:
+            return problem_response(request, 503, f"the run cannot be read: {error}")
+        if found is None or (found.canary != name and self._statuses.find(found.canary) is not None):
+            detail = f"no run {scrub(run_id, limit=40)} of this canary is recorded; see GET /api/v1/canaries/NAME/runs"
+            return problem_response(request, 404, detail)
+        return json_response(found)
 
 
 def _passes(status: CanaryStatus, query: CanariesQuery, labels: Sequence[tuple[str, str]]) -> bool:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from streamcanary.model.background_task import BackgroundTask
 from streamcanary.web.api.endpoints import IS_AUTHORIZED, Endpoint
 from streamcanary.web.api.event_feed import EventFeed, EventSource, Query
 from streamcanary.web.api.query import read_query
@@ -90,7 +91,7 @@ class EventHub:
         self._heartbeat = heartbeat
         self._send_timeout = send_timeout
         self._feeds: dict[Query, EventFeed] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("server-sent events")
         self._is_closed = False
 
     @property
@@ -105,9 +106,7 @@ class EventHub:
         self._is_closed = True
         for feed in self._feeds.values():
             feed.wake()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.stop()
 
     def subscribe(
         self,
@@ -128,8 +127,8 @@ class EventHub:
         first = feed.first_events(since)
         self._feeds[query] = feed
         feed.subscribers += 1  # before the response starts: concurrent requests are counted
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._render(), name="server-sent events")
+        if not self._task.is_running:
+            self._task.start(self._render())
         return EventStream(
             self._events(feed, first, extend_deadline, is_authorized), on_end=lambda: self._leave(query, feed)
         )

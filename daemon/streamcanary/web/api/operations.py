@@ -109,7 +109,10 @@ class MaintenanceDocument(Struct, frozen=True, kw_only=True):
 
 def operations_endpoints(history: IncidentHistory, view: OperatorView, clock: Clock) -> list[Endpoint]:
     """Return the endpoints of the history of alerts, of receivers and maintenance, and of previews of silences."""
+    return [*_history_endpoints(history), *_view_endpoints(view, clock)]
 
+
+def _history_endpoints(history: IncidentHistory) -> list[Endpoint]:
     async def list_history(request: Request) -> Response:
         query = read_query(request, HistoryQuery)
         pages = f"{_INCIDENTS} {query.canary}"
@@ -134,19 +137,6 @@ def operations_endpoints(history: IncidentHistory, view: OperatorView, clock: Cl
             return problem_response(request, 404, detail)
         return json_response(incident)
 
-    async def rules(request: Request) -> Response:
-        return json_response(RulesDocument(rules=await view.rules_with_forecasts(request.path_params["name"])))
-
-    async def receivers(request: Request) -> Response:
-        return json_response(ReceiversDocument(receivers=view.receivers))
-
-    async def maintenance(request: Request) -> Response:
-        return json_response(MaintenanceDocument(maintenance=view.maintenance))
-
-    async def preview(request: Request) -> Response:
-        silence = SilenceRequest.model_validate_json(await read_body(request), strict=False).to_silence(clock.time())
-        return json_response(view.preview_silence(silence))
-
     return [
         Endpoint(
             method="GET",
@@ -168,6 +158,24 @@ def operations_endpoints(history: IncidentHistory, view: OperatorView, clock: Cl
             result=PastIncident,
             problems=(404, 503),
         ),
+    ]
+
+
+def _view_endpoints(view: OperatorView, clock: Clock) -> list[Endpoint]:
+    async def rules(request: Request) -> Response:
+        return json_response(RulesDocument(rules=await view.rules_with_forecasts(request.path_params["name"])))
+
+    async def receivers(request: Request) -> Response:
+        return json_response(ReceiversDocument(receivers=view.receivers))
+
+    async def maintenance(request: Request) -> Response:
+        return json_response(MaintenanceDocument(maintenance=view.maintenance))
+
+    async def preview(request: Request) -> Response:
+        silence = SilenceRequest.model_validate_json(await read_body(request), strict=False).to_silence(clock.time())
+        return json_response(view.preview_silence(silence))
+
+    return [
         Endpoint(
             method="GET",
             path="/api/v1/canaries/{name}/rules",

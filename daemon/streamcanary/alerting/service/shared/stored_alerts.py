@@ -37,7 +37,7 @@ KEEP_DETECTORS: Final = 60.0
 """Seconds after which detectors are forgotten that were not read again: they are most of the memory of a state."""
 
 KEEP_NEWER: Final = 60.0
-"""Seconds for which alerts are shown that the database has lost; by then a replica that knows them owns alerting."""
+"""Seconds for which alerts are shown that the database has lost: a replica that knows them should own alerting soon."""
 
 _MAX_EVIDENCE: Final = 200  # alerts
 _SHOWN_TABLES: Final = tuple(name for name in TABLES if name not in RUN_TABLES and name != "baselines")
