@@ -27,7 +27,7 @@ async def back_up(database: InPostgres) -> None:
 
 async def restore(database: InPostgres, *, empty: bool = False) -> None:
     """Replace the state of alerting by the copy, or by nothing."""
-    statements = [f"TRUNCATE {', '.join(STATE)}"]
+    statements = [f"DELETE FROM {table}" for table in STATE]  # noqa: S608 - fixed names; TRUNCATE is seen by readers
     statements += (
         ["INSERT INTO alert_revision VALUES (0)"]
         if empty
