@@ -139,6 +139,23 @@ def test_aliases_are_expanded(tmp_path: Path) -> None:
     assert canaries["b"].timeouts.first_token == 2.0
 
 
+def test_equal_parts_of_canaries_are_one_object(tmp_path: Path) -> None:
+    """Of 10,000 canaries with default timeouts the timeouts exist once; what a canary has of its own stays its own."""
+    path = tmp_path / "equal.yaml"
+    path.write_text(
+        "targets: {t: {api_key: none}}\n"
+        "canaries:\n"
+        "  a: {target: t, model: m}\n"
+        "  b: {target: t, model: n}\n"
+        "  c: {target: t, model: m, every: 20s, labels: {tier: prod}}\n"
+    )
+    a, b, c = load(path, {}).canaries.values()
+    shared = ("timeouts", "retry", "expect", "request", "labels", "model_fields_set")
+    assert [True] * len(shared) == [getattr(a, name) is getattr(b, name) for name in shared]
+    assert ({}, {"tier": "prod"}, 48.0, 16.0) == (a.labels, c.labels, a.timeouts.total, c.timeouts.total)
+    assert {"every", "labels"} == c.model_fields_set - a.model_fields_set
+
+
 def test_a_former_name_cannot_be_used_twice(tmp_path: Path) -> None:
     """A former name that another canary has or had is a config error."""
     path = tmp_path / "renamed.yaml"
