@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.model.redaction.printable import printable
-from streamcanary.model.redaction.redactor import Redactor, scrub
+from streamcanary.model.redaction.redactor import Redactor, scrub, shared_redactor
 from streamcanary.model.redaction.stream import StreamRedactor
 
 KEY = "qX7w+Zk/93LmVb2_TnR-dc8Hy4JfGs5PuE1oA6iC"
@@ -327,3 +327,23 @@ def test_a_text_at_any_depth_is_redacted(text: str) -> None:
     redactor = Redactor([KEY])
     expected = Answer("m", parts=(Answer("n", parts=(Answer(redactor.scrub(text)),)),))
     assert expected == redactor.redact(Answer("m", parts=(Answer("n", parts=(Answer(text),)),)))
+
+
+@given(
+    st.lists(st.sampled_from(ALMOST_CLEAN), max_size=3),
+    st.lists(st.sampled_from([*ALMOST_CLEAN, KEY, KEY[2:30], "two words"]), max_size=6),
+)
+def test_public_texts_without_a_part_of_a_secret_make_no_difference(public: list[str], texts: list[str]) -> None:
+    """A shared redactor leaves out only those: it changes each text as one with all of them does."""
+    secrets, text = (KEY, "short", "two words"), "".join(texts)
+    shared = shared_redactor(secrets, tuple(public))
+    assert Redactor(secrets, public).scrub(text) == shared.scrub(text)
+    assert Redactor(secrets, public).spans(text) == shared.spans(text)
+
+
+def test_canaries_with_other_names_share_a_redactor() -> None:
+    """A name that is a part of a secret has one of its own: it is not redacted."""
+    first, second, own = (shared_redactor((KEY,), (name,)) for name in ("canary-1", "canary-2", KEY[:12]))
+    assert first is second
+    assert own is not first
+    assert KEY[:12] == own.scrub(KEY[:12])

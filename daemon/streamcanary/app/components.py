@@ -17,6 +17,7 @@ from streamcanary.alerting.service.heartbeat import HeartbeatTask
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.app.callbacks import DaemonCallbacks, RunningDaemon
 from streamcanary.app.event_logs import log_outcome, transition_callback
+from streamcanary.app.outcome_batches import OutcomeBatches
 from streamcanary.app.reloadable_parts import ReloadableParts, check_file_descriptors, max_concurrent_runs
 from streamcanary.app.shutdown import (
     ALERTING_DRAIN_TIMEOUT,
@@ -78,7 +79,7 @@ class Components:
     _runners: CanaryRunners
     _statuses: CanaryStatuses
     _alerting: "AlertingService | SharedAlerting"
-    _record: Callable[[Outcome], Outcome | None]
+    _evaluate: Callable[[Outcome], None]
     _diagnostics: FailureDiagnostics
     _scheduler: Scheduler
     _schedule: Scheduler | OwnedCanaries
@@ -100,6 +101,7 @@ class Components:
         self._callbacks = callbacks
         self._source = source
         self._runs = RunStore()
+        self._outcomes = OutcomeBatches(self._handle_outcome)
         self._authorizer = Authorizer(settings.web)
         self.shutdown = Shutdown(stack)
 
@@ -170,7 +172,7 @@ class Components:
 
     async def _start_alerting(self) -> None:
         settings = self._settings
-        self._alerting, self._record = _create_alerting(
+        self._alerting, self._evaluate = _create_alerting(
             settings, self._runners.canaries, self._store, self._replication, self._clock
         )
         self._alerting.on_transition = transition_callback(self._callbacks)
@@ -184,11 +186,16 @@ class Components:
         )
 
     def _observe(self, outcome: Outcome) -> None:
-        """Pass the outcome of a run on, unless it does not count."""
+        """Record the outcome of a run for other replicas, and pass it on with others."""
+        recorded = outcome if self._replication is None else self._replication.record(outcome)
+        self._outcomes.add(outcome, recorded)
+
+    def _handle_outcome(self, outcome: Outcome, recorded: Outcome | None) -> None:
+        """Log the outcome of a run, and pass it on, unless it does not count."""
         log_outcome(outcome)
-        recorded = self._record(outcome)
         if recorded is None:
             return
+        self._evaluate(recorded)
         self._diagnostics.observe(recorded)
         self._statuses.observe(recorded)
         if self._callbacks.on_outcome is not None:
@@ -207,6 +214,7 @@ class Components:
             max_concurrent_runs=max_concurrent_runs(settings),
             starts_at_phase=settings.replicas > 1 or replication is not None,
         )
+        self._stack.callback(self._outcomes.flush)
         self._stack.push_async_callback(scheduler.drain, RUNS_DRAIN_TIMEOUT)
         scheduler.start()
         if replication is None:
@@ -316,19 +324,14 @@ def _create_replication(settings: Settings, store: Store, clock: Clock) -> "Repl
 
 def _create_alerting(
     settings: Settings, canaries: Sequence[Canary], store: Store, replication: "Replication | None", clock: Clock
-) -> "tuple[AlertingService | SharedAlerting, Callable[[Outcome], Outcome | None]]":
-    """Return alerting, and the function that records a run for it; that one returns the run if it counts."""
+) -> "tuple[AlertingService | SharedAlerting, Callable[[Outcome], None]]":
+    """Return alerting, and the function that passes a run to it; replicas read recorded runs in their database."""
     if replication is not None:
-        return replication.create_alerting(settings, canaries), replication.record
+        return replication.create_alerting(settings, canaries), lambda _: None
     alerting = AlertingService(
         config=settings.alerts, instance=settings.member_instance, canaries=canaries, store=store, clock=clock
     )
-
-    def record(outcome: Outcome) -> Outcome:
-        alerting.enqueue_outcome(outcome)
-        return outcome
-
-    return alerting, record
+    return alerting, alerting.enqueue_outcome
 
 
 async def _stop_alerting(alerting: "AlertingService | SharedAlerting", task: asyncio.Task[None]) -> None:

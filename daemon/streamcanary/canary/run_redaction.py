@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.targets.target import BaseTarget
 from streamcanary.model.config_types.config_secrets import ConfigSecrets
-from streamcanary.model.redaction.redactor import Redactor, redactor_for
+from streamcanary.model.redaction.redactor import Redactor, shared_redactor
 from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for
 
 
@@ -30,7 +30,9 @@ class RunRedactor:
     Names of canary, target, provider, host and models are public.
     """
 
-    __slots__ = ("_public", "secrets")
+    __slots__ = ("_known", "_public", "_redactor", "secrets")
+
+    _redactor: Redactor
 
     def __init__(
         self, name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget], secrets: TargetSecrets | None = None
@@ -38,10 +40,14 @@ class RunRedactor:
         used = {target: targets[target] for target in targets_of(spec)}
         self.secrets = TargetSecrets(*used.values()) if secrets is None else secrets
         self._public = (name, *spec.models, *used, *(public for each in used.values() for public in each.public))
+        self._known: tuple[str, ...] | None = None  # the secrets of the redactor
 
     def __call__(self) -> Redactor:
         """Return the redactor of the current secrets."""
-        return redactor_for(self.secrets(), self._public)
+        secrets = self.secrets()
+        if secrets != self._known:
+            self._known, self._redactor = secrets, shared_redactor(secrets, self._public)
+        return self._redactor
 
 
 def targets_of(spec: CanarySpec) -> tuple[str, ...]:

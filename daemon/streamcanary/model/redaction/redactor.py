@@ -188,6 +188,16 @@ def redactor_for(secrets: tuple[str, ...] = (), public: tuple[str, ...] = ()) ->
     return Redactor(secrets, public)
 
 
+def shared_redactor(secrets: tuple[str, ...], public: tuple[str, ...]) -> Redactor:
+    """Return a redactor that changes the same as ``redactor_for(secrets, public)``; for a caller that keeps it.
+
+    Of ``public``, only texts that contain a part of a secret make a difference. Hardly any does, so that canaries with
+    the same secrets share one, whatever their names.
+    """
+    of_secrets = redactor_for(secrets)
+    return redactor_for(secrets, tuple(text for text in public if of_secrets.spans(text)))
+
+
 @lru_cache(maxsize=_REPEATED_NAMES)
 def _scrub_repeated(redactor: Redactor, name: str, limit: int) -> str:
     return redactor.scrub(name, limit)

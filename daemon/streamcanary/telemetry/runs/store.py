@@ -10,6 +10,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
+from itertools import islice
 
 import msgspec
 from msgspec import Struct
@@ -33,6 +34,7 @@ _COMPRESSION_THRESHOLD = (
 
 
 _MAX_UNBUILT = 128  # runs whose trace has not been built; their spans take a few kB each
+_BUILT_AT_ONCE = 16  # traces that are built one after another, half a millisecond: the CPU has the code in its caches
 _UNBUILT_BYTES = 8000  # of the spans of one of them
 
 
@@ -93,7 +95,7 @@ class RunStore:
         """Keep a run whose trace ``build`` returns.
 
         The trace of a good run is built when somebody asks for it: usually the next run replaces it before. That holds
-        for the last 128 good runs; the others need less memory with their trace built.
+        for the last hundred good runs; the others need less memory with their trace built.
         """
         if summary.outcome not in _GOOD:
             if summary.outcome in _FAILED:
@@ -103,7 +105,8 @@ class RunStore:
         self._unbuilt[entry.number] = entry
         self._keep(entry)
         if len(self._unbuilt) > _MAX_UNBUILT:
-            self._build(next(iter(self._unbuilt.values())))
+            for oldest in list(islice(self._unbuilt.values(), _BUILT_AT_ONCE)):
+                self._build(oldest)
 
     def find(self, id: str) -> RunTrace | None:  # noqa: A002 - the field's name
         """Return the run with this run id or trace id, or ``None`` if it is not kept."""
