@@ -43,6 +43,10 @@ class RunEvaluator:
         self._bindings = bindings
         self._incidents = incidents
         self._canaries = tuple(canaries)
+        # Of the alerts about the daemon that each run may open or close: a key takes longer than all else about them.
+        self._budget_key = bindings.key_for(BUDGET_EXHAUSTED, "budget")
+        self._schedule_key = bindings.key_for(BEHIND_SCHEDULE, "schedule")
+        self._egress_key = bindings.key_for(CANARY_EGRESS_DOWN, "egress")
 
     def on_run(self, draft: Draft, outcome: Outcome, now: float) -> None:
         """Evaluate a run that has ended. A run of an unknown canary has no effect."""
@@ -199,8 +203,7 @@ class RunEvaluator:
         Replicas that share a budget see some seconds apart that it is spent, or that another day has begun.
         """
         delay = _BUDGET_DELAY if outcome.replica else 0.0
-        key = self._bindings.key_for(BUDGET_EXHAUSTED, "budget")
-        known = draft.incidents.get(key)
+        known = draft.incidents.get(self._budget_key)
         if outcome.budget is BudgetState.EXHAUSTED:
             if known is not None and known.resolved is not None and abs(outcome.started - known.resolved) < delay:
                 return
@@ -212,7 +215,7 @@ class RunEvaluator:
         )
         # a run that started before the budget was spent does not show that it is available again
         if is_within and (known is None or not outcome.started - delay < known.opened <= now + delay):
-            self._incidents.close(draft, key, at, "canaries run again", now)
+            self._incidents.close(draft, self._budget_key, at, "canaries run again", now)
 
     def _check_schedule(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
         """Open or close ``BehindSchedule`` by whether the daemon that made a run was too slow for all its runs.
@@ -232,8 +235,7 @@ class RunEvaluator:
         elif outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
             behind = max(draft.last_behind, draft.running_since)
             if not behind <= at < behind + _ON_SCHEDULE_AFTER:
-                key = self._bindings.key_for(BEHIND_SCHEDULE, "schedule")
-                self._incidents.close(draft, key, at, "all runs are made on time again", now)
+                self._incidents.close(draft, self._schedule_key, at, "all runs are made on time again", now)
 
     def _check_egress(
         self, draft: Draft, outcome: Outcome, before: Reachability | None, reachability: Reachability, now: float
@@ -243,8 +245,7 @@ class RunEvaluator:
         Of several replicas, it is about those that reach no host, and is over when none of these is left: they reach a
         host, or others run their canaries.
         """
-        key = self._bindings.key_for(CANARY_EGRESS_DOWN, "egress")
-        incident = draft.incidents.get(key)
+        incident = draft.incidents.get(self._egress_key)
         if incident is not None and incident.is_firing:
             if not reachability.unreachable_runs:
                 self._check_egress_recovery(draft, incident, before, reachability, now)
