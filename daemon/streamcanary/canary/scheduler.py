@@ -307,7 +307,9 @@ class Scheduler:
             return
         self._started[canary.name] = self._clock.monotonic()
         outcome = await runner(due)
-        self._on_outcome(msgspec.structs.replace(outcome, budget=state, behind_schedule=self._shedder.is_behind))
+        if state is not None or self._shedder.is_behind:
+            outcome = msgspec.structs.replace(outcome, budget=state, behind_schedule=self._shedder.is_behind)
+        self._on_outcome(outcome)
 
     def _max_wait(self, name: str) -> float:
         """Return the seconds that a run may wait for its turn: so that it is over before the next one is due."""

@@ -47,10 +47,11 @@ class RunRecorder(SpanProcessor):
         if span.parent is None:
             del self._open[trace_id]
             omitted = self._omitted.pop(trace_id, 0)
+            summary = summarize(span, spans)
             if len(spans) > _MAX_UNBUILT_SPANS or self._has_content:
-                self._store.add(build_trace(span, spans, omitted=omitted))
+                self._store.add(build_trace(span, spans, summary, omitted=omitted))
             else:
-                self._store.add_finished(summarize(span, spans), lambda: build_trace(span, spans, omitted=omitted))
+                self._store.add_finished(summary, lambda: build_trace(span, spans, summary, omitted=omitted))
         elif len(spans) < MAX_SPANS or span.name != names.ATTEMPT_SPAN:
             spans.append(span)
         else:

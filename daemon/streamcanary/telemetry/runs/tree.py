@@ -14,8 +14,10 @@ _NANOSECONDS = 1e9
 _DIGITS = 6  # of offsets and durations in seconds: microseconds
 
 
-def build_trace(root: "ReadableSpan", descendants: Sequence["ReadableSpan"], *, omitted: int = 0) -> RunTrace:
-    """Return the trace of the run ``root`` with its ``descendants``, which may be in any order.
+def build_trace(
+    root: "ReadableSpan", descendants: Sequence["ReadableSpan"], summary: RunSummary, *, omitted: int = 0
+) -> RunTrace:
+    """Return the trace of the run ``root`` with its ``descendants``, which may be in any order, and its ``summary``.
 
     A span whose parent is not among them is left out. ``omitted``: spans that were not kept.
     """
@@ -24,7 +26,7 @@ def build_trace(root: "ReadableSpan", descendants: Sequence["ReadableSpan"], *, 
         if span.parent is not None:
             children.setdefault(span.parent.span_id, []).append(span)
     tree = _build_span(root, children, root.start_time or 0)
-    return RunTrace(run=summarize(root, descendants), root=tree, omitted_spans=omitted)
+    return RunTrace(run=summary, root=tree, omitted_spans=omitted)
 
 
 def _build_span(span: "ReadableSpan", children: Mapping[int, list["ReadableSpan"]], origin: int) -> TraceSpan:
