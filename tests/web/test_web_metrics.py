@@ -72,6 +72,7 @@ async def test_head_has_no_body() -> None:
         answer = await http.head("/metrics")
     expected = (200, "text/plain; version=0.0.4; charset=utf-8", b"")
     assert expected == (answer.status_code, answer.headers["content-type"], answer.content)
+    assert "content-length" not in answer.headers
 
 
 async def test_metrics_need_the_token_if_there_is_one() -> None:

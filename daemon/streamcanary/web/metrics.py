@@ -33,8 +33,6 @@ def metrics_routes(source: MetricsSource | None, authorizer: Authorizer) -> list
             return EarlyResponse(rejection)
         content_type, parts = source.scrape(request.headers.get("accept", ""))
         headers = {"Content-Type": content_type, "Cache-Control": "no-store", "Vary": "Accept"}
-        if request.method == "HEAD":
-            return Response(headers=headers)
-        return StreamingResponse(parts, headers=headers)
+        return StreamingResponse(() if request.method == "HEAD" else parts, headers=headers)
 
     return [Route("/metrics", metrics)]
