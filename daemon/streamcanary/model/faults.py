@@ -171,7 +171,7 @@ CALLER_FAULTS: Final = frozenset({K.CANCELLED, K.CLIENT_DELAYED, K.CLIENT_EXHAUS
 del K, B
 
 
-class Fault(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Fault(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A fault of one attempt.
 
     ``message`` is for people: without secrets and control characters, at most 500 characters.

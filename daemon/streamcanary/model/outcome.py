@@ -1,4 +1,8 @@
-"""The result of one attempt, and of one run of a canary."""
+"""The result of one attempt, and of one run of a canary.
+
+Each run makes some of these values. They cannot be part of a cycle of references, so that garbage collection need not
+visit them (``gc=False``).
+"""
 
 from enum import StrEnum
 from typing import Literal
@@ -43,7 +47,7 @@ Connection = Literal["new", "reused"]
 """Whether an attempt opened a connection, or used one that an earlier request left open."""
 
 
-class PhaseDurations(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PhaseDurations(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The seconds of each phase of an attempt; ``None`` for a phase that it did not have.
 
     They add up to its duration without the preparation of the request in this process.
@@ -66,7 +70,7 @@ class PhaseDurations(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple((name, seconds) for name, seconds in pairs if seconds is not None)
 
 
-class OutputSpeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OutputSpeed(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """How fast an answer was generated after its first token.
 
     ``seconds`` is the time from the first token to the last, without pauses of the caller. ``is_estimated``: the
@@ -78,7 +82,7 @@ class OutputSpeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_estimated: bool = False
 
 
-class Retirement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Retirement(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What a provider announces about the end of a model or endpoint, in seconds since the epoch.
 
     ``deprecation``: since when it is deprecated (RFC 9745), also a time to come; ``sunset``: when it will stop
@@ -91,7 +95,7 @@ class Retirement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_deprecated: bool = False
 
 
-class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One request within a call.
 
     ``started`` is wall time (seconds since the epoch), ``duration`` and the others are seconds.
@@ -121,7 +125,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retirement: Retirement | None = None
 
 
-class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Token counts of a call, as the provider reports them; ``is_estimated`` if it reports impossible ones.
 
     ``reasoning_tokens`` are the part of ``output_tokens`` that the model used to reason.
@@ -133,7 +137,7 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     is_estimated: bool = False
 
 
-class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The result of one run.
 
     Times are seconds: ``scheduled`` and ``started`` since the epoch, the others durations.

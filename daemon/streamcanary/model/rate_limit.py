@@ -10,7 +10,7 @@ _SHORTEST_RESET = 1.0  # seconds; 0 is a time that has passed, by a clock that d
 QuotaType = Literal["requests", "tokens"]
 
 
-class Quota(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Quota(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One quota: ``remaining`` of ``limit`` requests or tokens, and the seconds until it is reset.
 
     ``remaining`` and ``limit`` are counts; ``None`` where the provider does not report them. Some report no limit.
@@ -36,7 +36,7 @@ class Quota(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return min(1.0, self.remaining / self.limit) if self.limit else None
 
 
-class RateLimits(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RateLimits(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The quotas of one response, of each type the one with the least left."""
 
     requests: Quota | None = None

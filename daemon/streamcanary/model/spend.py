@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 
-class Spend(Struct, frozen=True, kw_only=True):
+class Spend(Struct, frozen=True, kw_only=True, gc=False):
     """Token counts, reported by the provider or estimated, and their cost in USD where a price is known."""
 
     input_tokens: int = 0

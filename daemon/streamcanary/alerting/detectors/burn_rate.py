@@ -45,7 +45,7 @@ class BurnWindow(BaseModel):
         return self
 
 
-class BurnRateState(Struct, frozen=True, kw_only=True, tag_field="type", tag="burn_rate", omit_defaults=True):
+class BurnRateState(Struct, frozen=True, kw_only=True, tag_field="type", tag="burn_rate", omit_defaults=True, gc=False):
     """The state of a ``burn_rate`` detector: one ring for each length of a window."""
 
     rings: tuple[Ring, ...] = ()

@@ -28,7 +28,7 @@ _MAX_SPEEDUP = 16
 _LONGEST_RESOLVE = 12 * 3600.0  # seconds of good runs; doubling ends there
 
 
-class SpikeState(Struct, frozen=True, kw_only=True, tag_field="type", tag="spike", omit_defaults=True):
+class SpikeState(Struct, frozen=True, kw_only=True, tag_field="type", tag="spike", omit_defaults=True, gc=False):
     """The CUSUM ``sum`` and the ``threshold`` that it is compared with.
 
     While the alert does not fire, it is the evidence for ``spike``, and fires at ``threshold``. While it fires, it is

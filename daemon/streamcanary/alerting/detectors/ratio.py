@@ -94,7 +94,9 @@ class RatioState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio
     breached_since: float | None = None
 
 
-class RatioRingState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio_ring", omit_defaults=True):
+class RatioRingState(
+    Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio_ring", omit_defaults=True, gc=False
+):
     """The window as a ring of buckets, and since when the ratio has been reached without a break."""
 
     ring: Ring

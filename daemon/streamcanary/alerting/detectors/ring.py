@@ -6,7 +6,7 @@ BUCKETS_PER_WINDOW = 60
 """Number of buckets of a window; its length is exact to one bucket."""
 
 
-class Bucket(Struct, frozen=True, array_like=True):
+class Bucket(Struct, frozen=True, array_like=True, gc=False):
     """A bucket of a window: its number, counted from the epoch, and the number of good and bad samples in it."""
 
     number: int
@@ -14,7 +14,7 @@ class Bucket(Struct, frozen=True, array_like=True):
     bad: int
 
 
-class Ring(Struct, frozen=True, array_like=True):
+class Ring(Struct, frozen=True, array_like=True, gc=False):
     """A window of ``seconds`` as its non-empty buckets, oldest first.
 
     ``known_counts`` are their sum, so that a sample costs as much in a full window as in an empty one; ``None`` if they

@@ -1,4 +1,8 @@
-"""The state of alerting as immutable values: the input of an engine step, and the rows that the store keeps."""
+"""The state of alerting as immutable values: the input of an engine step, and the rows that the store keeps.
+
+Those that change with each run cannot be part of a cycle of references, so that garbage collection need not visit them
+(``gc=False``).
+"""
 
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, get_args
@@ -21,7 +25,7 @@ from streamcanary.model.alerts.silence import Silence
 TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
 
 
-class BindingState(Struct, frozen=True, omit_defaults=True, gc=False):  # never part of a cycle, and there are many
+class BindingState(Struct, frozen=True, omit_defaults=True, gc=False):
     """The state of one binding (rule and scope value).
 
     ``detector`` is ``None`` before the first sample, and for a rule about missing runs. ``counts`` is set while the

@@ -30,7 +30,7 @@ from opentelemetry.sdk.metrics._internal.aggregation import (
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics.export import AggregationTemporality, HistogramDataPoint, NumberDataPoint
 from opentelemetry.sdk.metrics.view import Aggregation
-from opentelemetry.trace import SpanContext, get_current_span
+from opentelemetry.trace import get_current_span
 from opentelemetry.util.types import Attributes
 
 from streamcanary.model import names
@@ -40,15 +40,18 @@ from streamcanary.telemetry.prometheus.labels import Labels
 DEFAULT_BUCKETS: Final = names.SECONDS_BUCKETS
 
 
-class KeptExemplar(Struct):
+class KeptExemplar(Struct, gc=False):
     """The value of a measurement, its time in nanoseconds since the epoch, and the span in whose context it was made.
+
+    With its ids only: each run leaves a dozen, and garbage collection would visit the contexts of their spans.
 
     ``text`` is its text for OpenMetrics, once it has been rendered: most exemplars stay for many scrapes.
     """
 
     value: float
     time: int
-    context: SpanContext
+    trace_id: int
+    span_id: int
     text: str = ""
 
 
@@ -224,7 +227,7 @@ class _Series:
         if span_context.trace_flags.sampled:
             if self.exemplars is None:
                 self.exemplars = {}
-            self.exemplars[bucket] = KeptExemplar(value, time_ns(), span_context)
+            self.exemplars[bucket] = KeptExemplar(value, time_ns(), span_context.trace_id, span_context.span_id)
 
     def _new_exemplars(self, until: int) -> list[Exemplar]:
         """Return the exemplars since the last export."""
@@ -392,7 +395,7 @@ _SAMPLES: Final[dict[names.Kind, Any]] = {
 def new_exemplars(exemplars: Mapping[int, KeptExemplar] | None, since: int) -> list[Exemplar]:
     """Return the ``exemplars`` after ``since`` (nanoseconds since the epoch), for OTLP."""
     return [
-        Exemplar({}, kept.value, kept.time, kept.context.span_id, kept.context.trace_id)
+        Exemplar({}, kept.value, kept.time, kept.span_id, kept.trace_id)
         for kept in (dict(exemplars) if exemplars else {}).values()
         if kept.time > since
     ]

@@ -220,7 +220,7 @@ def format_exemplar(exemplar: KeptExemplar | None) -> str:
     if exemplar is None:
         return ""
     if not exemplar.text:
-        ids = _span_labels(exemplar.context.trace_id, exemplar.context.span_id)
+        ids = _span_labels(exemplar.trace_id, exemplar.span_id)
         exemplar.text = f" # {{{ids}}} {format_number(exemplar.value)} {exemplar.time / 1e9:.3f}"
     return exemplar.text
 

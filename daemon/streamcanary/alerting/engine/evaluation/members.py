@@ -27,7 +27,7 @@ _UNLIKELY = 0.01
 _VERY_UNLIKELY = 0.0005
 
 
-class CountedMember(Struct, frozen=True, array_like=True):
+class CountedMember(Struct, frozen=True, array_like=True, gc=False):
     """``bad`` of the ``total`` samples of canary ``name``, the last bad one at ``last_bad`` (seconds since the epoch).
 
     ``last_bad`` is 0 without a bad one. The last ``bad_in_a_row`` samples were bad, at most three of them are counted.
@@ -40,7 +40,7 @@ class CountedMember(Struct, frozen=True, array_like=True):
     bad_in_a_row: int = 0
 
 
-class Members(Struct, frozen=True, omit_defaults=True):
+class Members(Struct, frozen=True, omit_defaults=True, gc=False):
     """The counts of the canaries that had a sample since the evidence begins; empty while none of them fails.
 
     ``is_full`` is whether further canaries failed that are not counted. ``normal`` is the rate of failures that is
