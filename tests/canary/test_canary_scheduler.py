@@ -399,9 +399,11 @@ async def test_late_turn_of_a_run_is_part_of_its_schedule_lag() -> None:
 
 async def test_no_run_starts_during_a_drain() -> None:
     """Runs that wait for their turn do not start when others end at a shutdown."""
-    probes = [Probe(f"canary-{k}", 3600.0, lambda: asyncio.sleep(0.3)) for k in range(3)]
+    release = asyncio.Event()
+    probes = [Probe(f"canary-{k}", 3600.0, release.wait) for k in range(3)]
     scheduler, outcomes = make_scheduler(*probes, limits={"t": 1})
     scheduler.start()
     await until(lambda: len(scheduler._slots["t"]._waiting) >= 1)
+    asyncio.get_running_loop().call_later(0.05, release.set)
     await scheduler.drain(2)
     assert 1 == len(outcomes) == sum(len(probe.due) for probe in probes)
