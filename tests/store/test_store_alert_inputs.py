@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from streamcanary.alerting.service.shared.alert_inputs import AlertInputs
-from streamcanary.model.alerts.pending_input import AlertProgress, PendingInput
+from streamcanary.model.alerts.pending_input import AlertCommit, AlertProgress, PendingInput
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.replicas.lease_store import LeaseStore
-from streamcanary.store.errors import LeaseLost, SessionLost
+from streamcanary.store.errors import LeaseLost, SessionLost, StoreLost
 from streamcanary.store.postgres.replication.alert_inputs import PostgresAlertInputs
 from support.alerting.builders import good
 from support.memory_lease_store import MemoryAlertConnection, MemoryConnection
@@ -113,6 +113,36 @@ async def test_revision_stays_for_what_changes_with_each_run(database: InMemory 
     owner = await one.own_alerts()
     await one.inputs.commit(owner, [RowChange("detectors", "d", b"{}"), RowChange("reachability", "r", b"{}")], [])
     assert AlertProgress(0) == await one.inputs.progress()
+
+
+async def test_commit_to_a_database_that_has_lost_commits_changes_nothing(database: InMemory | InPostgres) -> None:
+    """Its revision is lower than the one that is known: that is an error, until it is restored."""
+    one = await connect(database)
+    owner = await one.own_alerts()
+    number = await one.inputs.add("silence_deleted", b'"x"')
+    with pytest.raises(StoreLost):
+        await one.inputs.commit(owner, ROWS, [number], known_revision=7)
+    assert (AlertProgress(0, number), {"incidents": {}}) == (
+        await one.inputs.progress(),
+        (await one.inputs.load(["incidents"]))[1],
+    )
+    for _ in range(2):  # the second time, because the answer was lost
+        restored = await one.inputs.commit(owner, ROWS, [number], known_revision=7, is_restore=True)
+    assert (AlertProgress(restored.revision), True) == (await one.inputs.progress(), restored.revision > 7 + 100)
+    assert AlertCommit(restored.revision + 1) == await one.inputs.commit(
+        owner, ROWS, [], known_revision=restored.revision
+    )
+
+
+async def test_database_that_is_not_older_is_not_restored(database: InMemory | InPostgres) -> None:
+    """What was read may be from a standby that lags behind: newer commits of others are not overwritten."""
+    one = await connect(database)
+    owner = await one.own_alerts()
+    for _ in range(3):
+        await one.inputs.commit(owner, ROWS, [])
+    with pytest.raises(LeaseLost):
+        await one.inputs.commit(owner, [RowChange("incidents", "a", None)], [], known_revision=2, is_restore=True)
+    assert AlertProgress(3) == await one.inputs.progress()
 
 
 async def test_single_detectors_can_be_read(database: InMemory | InPostgres) -> None:

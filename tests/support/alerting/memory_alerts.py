@@ -70,6 +70,8 @@ class MemoryAlerts:
             self.check(owner)
         if self.revision < known_revision and not is_restore:
             raise StoreLost("commits were lost")
+        if is_restore and known_revision <= self.revision < known_revision + RESTORE_STEP:
+            raise LeaseLost("nothing to restore")
         accepted = [row for row in rows if row.key not in self.rejected]
         for row in accepted:
             table = self.rows.setdefault(row.table, {})

@@ -71,6 +71,7 @@ class AlertInputs(Protocol):
             StoreLost: if the database has a lower revision than ``known_revision``, and it is no restore: it was
                 replaced by an older one, or a failover has lost commits; nothing is changed.
             SessionLost: if the session was fenced, or is unknown; nothing is changed.
-            LeaseLost: if the session does not own the resource ``alerts`` with that epoch; nothing is changed.
+            LeaseLost: if the session does not own the resource ``alerts`` with that epoch, or it is a restore, and the
+                database is not older than what is known: another replica has committed; nothing is changed.
         """
         ...

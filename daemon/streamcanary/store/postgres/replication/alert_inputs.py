@@ -8,7 +8,7 @@ from streamcanary.model.alerts.row_change import RUN_TABLES, RowChange, StateTab
 from streamcanary.model.replicas import ALERTS, Ownership
 from streamcanary.store import alert_rows
 from streamcanary.store.connection import Connection
-from streamcanary.store.errors import StoreLost, StoreRejected
+from streamcanary.store.errors import LeaseLost, StoreLost, StoreRejected
 from streamcanary.store.postgres.errors import is_rejection, one_line
 from streamcanary.store.postgres.replication.fencing import check_owner
 
@@ -119,7 +119,8 @@ class PostgresAlertInputs:
         Raises:
             StoreLost: if the database has a lower revision than ``known_revision``, and it is no restore.
             SessionLost: if the session was fenced, or is unknown; nothing is changed.
-            LeaseLost: if the session does not own the resource ``alerts`` with that epoch; nothing is changed.
+            LeaseLost: if the session does not own the resource ``alerts`` with that epoch, or it is a restore, and the
+                database is not older; nothing is changed.
         """
         by_statement = sorted(rows, key=lambda row: (row.table, row.value is None))  # there is one row for each key
         changes_state = is_restore or any(row.table not in RUN_TABLES for row in rows)
@@ -131,6 +132,11 @@ class PostgresAlertInputs:
                 raise StoreLost(
                     f"the database has revision {revision} of the alerts, and revision {known_revision} was committed: "
                     "it was replaced by an older one, or a failover has lost commits"
+                )
+            if is_restore and known_revision <= revision < known_revision + RESTORE_STEP:
+                raise LeaseLost(
+                    f"the database has revision {revision} of the alerts, which is not older than {known_revision}: "
+                    "that was read from a standby that lags behind"
                 )
             rejected = save_rows(connection, by_statement)
             if consumed:
