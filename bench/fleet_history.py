@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed
-from streamcanary.store import rollups
 from streamcanary.store.database import Store
+from streamcanary.store.tables import rollups
 
 CANARIES: Final = 1000
 EVERY: Final = 30.0

@@ -23,9 +23,9 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.statistics.rollup import Rollup, RunCounts, RunDetails, period_start
-from streamcanary.store import history, rollups
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.opening import open_store
+from streamcanary.store.tables import history, rollups
 from streamcanary.web.api.canaries import CanaryPage
 from streamcanary.web.api.endpoints import endpoint_routes
 from streamcanary.web.api.event_feed import EventSource

@@ -12,10 +12,10 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
-from streamcanary.store import history
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from streamcanary.store.opening import open_store
+from streamcanary.store.tables import history
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from support.postgresql.cluster import Cluster  # type: ignore[import-not-found]

@@ -19,9 +19,9 @@ from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.alerts.incident import Action
 from streamcanary.model.status.alert_history import PastIncident, past_incident_id
-from streamcanary.store import alert_history, alert_rows
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.recorded_runs import read_alert_history
+from streamcanary.store.tables import alert_history, alert_rows
 from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, FakeReceiver, Reply
 from support.store.builders import CHILD_ENVIRONMENT
 

@@ -8,11 +8,11 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.model.spend import Spend
 from streamcanary.model.statistics.rollup import Rollup, RunCounts
 from streamcanary.model.status.alert_history import IncidentPage, PastIncident
-from streamcanary.store import alert_history, alert_rows, history, rollups, spend
 from streamcanary.store.backend import Backend
 from streamcanary.store.connection import Connection
 from streamcanary.store.errors import StoreLost
-from streamcanary.store.rollups import Windows
+from streamcanary.store.tables import alert_history, alert_rows, history, rollups, spend
+from streamcanary.store.tables.rollups import Windows
 
 T = TypeVar("T")
 
@@ -195,7 +195,7 @@ class Store:
     ) -> list[float | None]:
         """Return for each of ``canaries``, its names and outcomes, since when all its runs have had one of these.
 
-        See :func:`~streamcanary.store.history.state_start`.
+        See :func:`~streamcanary.store.tables.history.state_start`.
 
         Raises:
             StoreFailing: as :meth:`read`.
@@ -233,7 +233,9 @@ class Store:
         return await self.read(lambda connection: history.new_runs(connection, after, known, limit))
 
     async def sum_counts(self, starts: Sequence[float], canaries: Mapping[str, str] | None = None) -> Windows:
-        """Return the counts of each canary since each of ``starts``: :func:`~streamcanary.store.rollups.sum_counts`.
+        """Return the counts of each canary since each of ``starts``.
+
+        See :func:`~streamcanary.store.tables.rollups.sum_counts`.
 
         Raises:
             StoreFailing: as :meth:`read`.
@@ -241,7 +243,7 @@ class Store:
         return await self.read(lambda connection: rollups.sum_counts(connection, starts, canaries))
 
     async def first_periods(self, canaries: Mapping[str, str]) -> dict[str, int]:
-        """Return when the first period of each canary began: :func:`~streamcanary.store.rollups.first_periods`.
+        """Return when the first period of each canary began: :func:`~streamcanary.store.tables.rollups.first_periods`.
 
         Raises:
             StoreFailing: as :meth:`read`.
@@ -251,7 +253,7 @@ class Store:
     async def read_counts(
         self, since: float, canaries: Mapping[str, str] | None = None
     ) -> list[tuple[str, int, int, RunCounts]]:
-        """Return the counts of each period: :func:`~streamcanary.store.rollups.read_counts`.
+        """Return the counts of each period: :func:`~streamcanary.store.tables.rollups.read_counts`.
 
         Raises:
             StoreFailing: as :meth:`read`.
@@ -259,7 +261,7 @@ class Store:
         return await self.read(lambda connection: list(rollups.read_counts(connection, since, canaries)))
 
     async def read_rollups(self, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
-        """Return the rollups of ``canaries``: :func:`~streamcanary.store.rollups.read_rollups`.
+        """Return the rollups of ``canaries``: :func:`~streamcanary.store.tables.rollups.read_rollups`.
 
         Raises:
             StoreFailing: as :meth:`read`.

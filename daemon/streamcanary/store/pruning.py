@@ -3,8 +3,8 @@
 from typing import Final
 
 from streamcanary.model.clock import Clock
-from streamcanary.store import alert_history, history, rollups
 from streamcanary.store.connection import Connection
+from streamcanary.store.tables import alert_history, history, rollups
 
 _INTERVAL: Final = 600.0  # seconds
 

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.statistics.rollup import Rollup
 from streamcanary.model.status.alert_history import PastIncident
-from streamcanary.store import rollups
-from streamcanary.store.alert_history import MAX_PAGE, read_page
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.connection import Connection, ReadOnlyDatabase
 from streamcanary.store.errors import RunsUnreadable
-from streamcanary.store.history import MAX_RUN_BYTES, RUN_COLUMNS, UnreadableRun, decode_run
 from streamcanary.store.postgres import driver
 from streamcanary.store.sqlite.read_only import read_only_file
+from streamcanary.store.tables import rollups
+from streamcanary.store.tables.alert_history import MAX_PAGE, read_page
+from streamcanary.store.tables.history import MAX_RUN_BYTES, RUN_COLUMNS, UnreadableRun, decode_run
 
 _ROWS_PER_QUERY = 500
 _MAX_BASELINES = 10_000
@@ -72,7 +72,7 @@ def read_baselines(config: StoreConfig) -> dict[str, bytes]:
 def sum_recorded_counts(
     config: StoreConfig, starts: Iterable[float], canaries: Mapping[str, str] | None = None
 ) -> rollups.Windows:
-    """Return the counts of each canary since each of ``starts``: :func:`~streamcanary.store.rollups.sum_counts`.
+    """Return the counts of each canary since each of ``starts``: :func:`~streamcanary.store.tables.rollups.sum_counts`.
 
     A store of an older daemon has none.
 
@@ -84,7 +84,7 @@ def sum_recorded_counts(
 
 
 def read_recorded_rollups(config: StoreConfig, since: float, canaries: Mapping[str, str]) -> list[Rollup]:
-    """Return the rollups of ``canaries`` since a time: :func:`~streamcanary.store.rollups.read_rollups`.
+    """Return the rollups of ``canaries`` since a time: :func:`~streamcanary.store.tables.rollups.read_rollups`.
 
     All are read in one transaction and held in memory: read those of many canaries in several calls. A store of an
     older daemon has none.

@@ -11,12 +11,12 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from streamcanary.model.clock import Clock
 from streamcanary.model.statistics.rollup import RunCounts
-from streamcanary.store.alert_rows import HISTORY, TABLES
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.connection import Connection
 from streamcanary.store.errors import StoreUnwritable
 from streamcanary.store.postgres import driver
 from streamcanary.store.sqlite.transfer import read_file, write_file
+from streamcanary.store.tables.alert_rows import HISTORY, TABLES
 
 _ROWS_PER_BATCH: Final = 500
 _NOT_TEXT: Final = ("\0", "\ufffd")  # what a text with invalid characters is decoded to, and what PostgreSQL rejects

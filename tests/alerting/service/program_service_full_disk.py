@@ -12,9 +12,9 @@ from pathlib import Path
 
 from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.clock import SystemClock
-from streamcanary.store import history
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.opening import open_store
+from streamcanary.store.tables import history
 from support.alerting.builders import bad
 from support.alerting.service import OUTAGE, RECOVERY, enqueue_outcomes, running_service, wait_until, webhooks_config
 from support.clock import ManualClock

@@ -15,9 +15,9 @@ from streamcanary.alerting.service.write_buffer import WriteBuffer
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
-from streamcanary.store import history
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
+from streamcanary.store.tables import history
 from support.alerting.builders import CHAT, THREE_FAILURES_RULE, alerts, bad, good, webhook_config
 from support.alerting.service import (
     OUTAGE,

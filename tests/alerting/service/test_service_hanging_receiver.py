@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from streamcanary.store import history
 from streamcanary.store.database import Store
+from streamcanary.store.tables import history
 from support.alerting.builders import alerts, bad, good, webhook_config
 from support.alerting.service import accepted_types, enqueue_outcomes, running_service, wait_until
 from support.clock import ManualClock

@@ -17,12 +17,12 @@ from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.status.alert_history import EventKind, PastIncident, past_incident_id
-from streamcanary.store import alert_history
-from streamcanary.store.alert_rows import TABLES
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
 from streamcanary.store.recorded_runs import read_alert_history
+from streamcanary.store.tables import alert_history
+from streamcanary.store.tables.alert_rows import TABLES
 from support.alerting.builders import CHAT, NOON, THREE_FAILURES_RULE, EngineHarness, alerts, bad, good, webhook_config
 from support.alerting.service import (
     OUTAGE,

@@ -18,8 +18,8 @@ from streamcanary.alerting.service.service import AlertingService
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.clock import SystemClock
-from streamcanary.store import history
 from streamcanary.store.database import Store
+from streamcanary.store.tables import history
 from support.alerting.builders import CHAT, alerts, good
 from support.alerting.service import (
     OUTAGE,

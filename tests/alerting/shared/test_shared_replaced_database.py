@@ -7,7 +7,7 @@ import pytest
 from streamcanary.alerting.service.shared import stored_alerts
 from streamcanary.model import names
 from streamcanary.model.alerts.row_change import StateTable
-from streamcanary.store.alert_rows import TABLES
+from streamcanary.store.tables.alert_rows import TABLES
 from support.alerting.service import OUTAGE, RECOVERY, accepted_types, wait_until, webhooks_config
 from support.alerting.shared_postgres import PostgresReplica, running
 from support.servers.receiver import FakeReceiver

@@ -15,9 +15,9 @@ from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed
 from streamcanary.model.status.alert_history import PastIncident, past_incident_id
-from streamcanary.store.alert_rows import RowChange
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.opening import open_store
+from streamcanary.store.tables.alert_rows import RowChange
 from support.programs.daemon import run_command, write_config
 from support.store.builders import make_outcome
 

@@ -1,7 +1,7 @@
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import alert_rows
 from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
+from streamcanary.store.tables import alert_rows
 
 EMPTY: dict[str, dict[str, bytes]] = {table: {} for table in alert_rows.TABLES}
 

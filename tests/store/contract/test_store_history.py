@@ -3,9 +3,9 @@ import pytest
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed, PhaseDurations, Retirement, Usage
 from streamcanary.model.rate_limit import Quota, RateLimits
-from streamcanary.store import history
 from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
+from streamcanary.store.tables import history
 from support.store.builders import NOON, FrozenClock, make_outcome
 
 FEW, MANY = ["nobody"], [f"nobody-{number}" for number in range(1000)]

@@ -4,10 +4,10 @@ import threading
 import pytest
 
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import alert_rows
 from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
+from streamcanary.store.tables import alert_rows
 from support.alerting.builders import good
 from support.store.databases import Database
 

@@ -9,8 +9,8 @@ from streamcanary.model.status.alert_history import PastIncident, past_incident_
 from streamcanary.store import recorded_runs
 from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
-from streamcanary.store.history import UnreadableRun
 from streamcanary.store.recorded_runs import read_alert_history, read_baselines, read_runs
+from streamcanary.store.tables.history import UnreadableRun
 from support.store.builders import NOON, make_outcome
 from support.store.databases import Database
 

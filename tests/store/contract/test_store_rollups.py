@@ -10,10 +10,10 @@ from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed, Usage
 from streamcanary.model.statistics.quantile_sketch import quantile
 from streamcanary.model.statistics.rollup import HOUR, QUARTER_DAY, Rollup, RunCounts
-from streamcanary.store import history, rollups
 from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
 from streamcanary.store.recorded_runs import read_recorded_rollups, sum_recorded_counts
+from streamcanary.store.tables import history, rollups
 from support.store.builders import NOON, FrozenClock, make_outcome
 from support.store.databases import Database
 

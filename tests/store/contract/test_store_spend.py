@@ -2,7 +2,7 @@
 
 from streamcanary.model.spend import Spend
 from streamcanary.store.database import Store
-from streamcanary.store.spend import MAX_DAYS
+from streamcanary.store.tables.spend import MAX_DAYS
 from support.store.databases import Database
 
 SPEND = Spend(input_tokens=7, output_tokens=5, input_usd=0.25, output_usd=0.125, requests=2)

@@ -5,10 +5,11 @@ import threading
 import pytest
 
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import history, worker
+from streamcanary.store import worker
 from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
+from streamcanary.store.tables import history
 from support.store.builders import make_outcome
 from support.store.databases import Database
 from support.store.gate import Gate, behind_a_gate, notifications, put

@@ -8,12 +8,12 @@ import psycopg
 import pytest
 
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import alert_rows
 from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
 from streamcanary.store.postgres import transactions
 from streamcanary.store.postgres.backend import PostgresBackend
+from streamcanary.store.tables import alert_rows
 from support.postgresql.cluster import Cluster
 from support.servers.tcp_proxy import TcpProxy
 from support.store.databases import PostgresDatabase

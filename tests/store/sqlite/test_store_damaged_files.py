@@ -16,10 +16,10 @@ from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.errors import RunsUnreadable, StoreFailing, StoreLost, StoreTooNew, StoreUnwritable
-from streamcanary.store.history import UnreadableRun
 from streamcanary.store.recorded_runs import read_runs
 from streamcanary.store.sqlite.database_file import open_database
 from streamcanary.store.sqlite.error_classification import is_sign_of_corruption
+from streamcanary.store.tables.history import UnreadableRun
 from support.hypothesis_profile import count_example, examples, report_example_count
 from support.store.builders import NOON, corrupt_path, make_outcome, open_store
 from support.store.populated import DAYS, Content, populate, read_content, start_alerting

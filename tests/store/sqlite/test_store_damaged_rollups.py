@@ -9,12 +9,12 @@ import pytest
 
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.statistics.rollup import HOUR, RunCounts
-from streamcanary.store import rollups
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.connection import Connection
 from streamcanary.store.errors import RunsUnreadable
 from streamcanary.store.recorded_runs import read_recorded_rollups, sum_recorded_counts
 from streamcanary.store.sqlite.migrations import migrate
+from streamcanary.store.tables import rollups
 from support.store.builders import NOON, make_outcome
 from support.store.databases import SqliteDatabase
 

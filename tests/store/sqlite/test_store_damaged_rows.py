@@ -13,8 +13,8 @@ from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.service.alert_log import log_unreadable_rows
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.damaged_rows import MAX_LOGGED
 from streamcanary.store.recorded_runs import read_runs
+from streamcanary.store.tables.damaged_rows import MAX_LOGGED
 from support.store.builders import corrupt_path, open_store
 from support.store.populated import Content, populate, read_content, start_alerting
 

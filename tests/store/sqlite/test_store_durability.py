@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.store import history
+from streamcanary.store.tables import history
 from support.store.builders import CHILD_ENVIRONMENT, corrupt_path, open_store
 
 APPENDER = Path(__file__).with_name("program_store_appender.py")

@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import alert_rows
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
+from streamcanary.store.tables import alert_rows
 from support.store.builders import corrupt_path, open_store, sqlite_backend
 from support.store.gate import behind_a_gate, notifications, put
 

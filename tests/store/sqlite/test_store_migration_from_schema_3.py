@@ -14,9 +14,9 @@ import pytest
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.alerts.incident import Action, NotificationState
-from streamcanary.store import alert_rows
 from streamcanary.store.errors import StoreUnwritable
 from streamcanary.store.sqlite.migrations import migrate, stored_version
+from streamcanary.store.tables import alert_rows
 from support.store.builders import open_store
 
 SCHEMA_3 = Path(__file__).parents[2] / "fixtures" / "store" / "schema-3.db"

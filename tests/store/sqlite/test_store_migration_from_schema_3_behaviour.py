@@ -14,8 +14,8 @@ from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.alerts.incident import Action, Notification, NotificationState
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.settings import load
-from streamcanary.store import alert_rows
 from streamcanary.store.sqlite.migrations import migrate
+from streamcanary.store.tables import alert_rows
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "store"
 

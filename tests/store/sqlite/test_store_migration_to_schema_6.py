@@ -8,9 +8,9 @@ import pytest
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.model.statistics.rollup import HOUR, RunCounts
-from streamcanary.store import history, rollups
 from streamcanary.store.sqlite import schema_6_rollups
 from streamcanary.store.sqlite.migrations import migrate
+from streamcanary.store.tables import history, rollups
 from support.store.builders import NOON, make_outcome
 
 FAULT = make_fault(FaultKind.STALLED, Phase.STREAM, "silent")

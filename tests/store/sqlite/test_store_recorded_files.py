@@ -12,8 +12,8 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.store import recorded_runs
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.errors import RunsUnreadable
-from streamcanary.store.history import UnreadableRun
 from streamcanary.store.recorded_runs import read_alert_history, read_runs
+from streamcanary.store.tables.history import UnreadableRun
 from support.store.builders import make_outcome, open_store
 
 

@@ -11,8 +11,8 @@ from streamcanary.alerting.learning.rollup_history import RollupHistory, names_o
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.statistics.rollup import Rollup
-from streamcanary.store import rollups
 from streamcanary.store.sqlite.migrations import migrate
+from streamcanary.store.tables import rollups
 from support.alerting.builders import NOON, alerts
 
 

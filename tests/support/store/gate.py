@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import alert_rows
 from streamcanary.store.connection import Connection
 from streamcanary.store.database import Store
+from streamcanary.store.tables import alert_rows
 
 
 def put(key: str, value: bytes = b"1") -> Callable[[Connection], None]:

@@ -15,8 +15,8 @@ from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.spend import Spend
-from streamcanary.store import history
 from streamcanary.store.database import Store
+from streamcanary.store.tables import history
 from support.alerting.builders import NOON, EngineHarness, a_run, alerts, bad, good, pagerduty_config, webhook_config
 from support.store.builders import open_store
 

@@ -7,7 +7,7 @@ from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import UnreadableRow
 from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
 from streamcanary.model.alerts.row_change import RowChange, StateTable
-from streamcanary.store.damaged_rows import DamagedRows
+from streamcanary.store.tables.damaged_rows import DamagedRows
 
 _log = logging.getLogger(__name__)
 

@@ -108,8 +108,8 @@ def is_server_error(error: BaseException | None) -> bool:
 
 
 def is_rejection(error: BaseException | None) -> bool:
-    """Return whether ``error`` is about the values of a write: the server rejects them, or they cannot be encoded."""
-    if isinstance(error, UnicodeError) or (isinstance(error, psycopg.DataError) and error.sqlstate is None):
+    """Return whether ``error`` is about the values of a write, which the server or the driver rejects."""
+    if isinstance(error, psycopg.DataError) and error.sqlstate is None:
         return True  # from the driver
     return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(_VALUE_CODES)
 

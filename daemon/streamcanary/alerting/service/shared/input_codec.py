@@ -8,7 +8,7 @@ from streamcanary.alerting.engine.inputs import DiagnosisFinished, RunFinished, 
 from streamcanary.model.alerts.pending_input import PendingInput
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.outcome import Outcome
-from streamcanary.store.history import decode_run
+from streamcanary.store.tables.history import decode_run
 
 DecodedInput = RunFinished | SilenceCreated | SilenceDeleted | DiagnosisFinished
 """An input that replicas pass to the owner of alerting."""

@@ -20,7 +20,7 @@ from streamcanary.store.recorded_runs import (
     read_recorded_rollups,
     sum_recorded_counts,
 )
-from streamcanary.store.rollups import KEPT, KEPT_BY_HOUR
+from streamcanary.store.tables.rollups import KEPT, KEPT_BY_HOUR
 
 _CANARIES_PER_READ = 50  # of which all rollups are in memory
 

@@ -17,8 +17,8 @@ from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.moment import parse_moment
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.errors import RunsUnreadable
-from streamcanary.store.history import UnreadableRun
 from streamcanary.store.recorded_runs import read_alert_history, read_runs
+from streamcanary.store.tables.history import UnreadableRun
 
 _MAX_LISTED = 10  # unreadable runs with a warning each
 _MAX_OUTAGES = 50

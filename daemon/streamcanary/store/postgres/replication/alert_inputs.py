@@ -6,11 +6,11 @@ from typing import Final, Protocol, TypeVar
 from streamcanary.model.alerts.pending_input import AlertCommit, AlertProgress, InputKind, PendingInput, RejectedRow
 from streamcanary.model.alerts.row_change import RUN_TABLES, RowChange, StateTable
 from streamcanary.model.replicas import ALERTS, Ownership
-from streamcanary.store import alert_rows
 from streamcanary.store.connection import Connection
 from streamcanary.store.errors import LeaseLost, StoreLost, StoreRejected
 from streamcanary.store.postgres.errors import is_rejection, one_line
 from streamcanary.store.postgres.replication.fencing import check_owner
+from streamcanary.store.tables import alert_rows
 
 T = TypeVar("T")
 SaveRows = Callable[[Connection, Sequence[RowChange]], list[RejectedRow]]
@@ -148,7 +148,7 @@ class PostgresAlertInputs:
 
         try:
             return await self._backend.write(lambda connection: save(connection, _save_all))
-        except StoreRejected:
+        except (StoreRejected, UnicodeError):
             return await self._backend.write(lambda connection: save(connection, _save_accepted))
 
 
@@ -177,7 +177,7 @@ def _save_accepted(connection: Connection, rows: Sequence[RowChange]) -> list[Re
     try:
         alert_rows.save_rows(connection, rows)
     except Exception as error:
-        if not is_rejection(error):
+        if not (is_rejection(error) or isinstance(error, UnicodeError)):
             raise
         connection.execute("ROLLBACK TO SAVEPOINT rows")
         if len(rows) == 1:

@@ -12,7 +12,6 @@ from msgspec import structs
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.replicas import Membership, Ownership, Replica, TakenLease, Takeover
 from streamcanary.model.spend import Spend
-from streamcanary.store import history, rollups
 from streamcanary.store.connection import Connection
 from streamcanary.store.postgres.replication.fencing import (
     check_session,
@@ -22,6 +21,7 @@ from streamcanary.store.postgres.replication.fencing import (
     session_lost,
     wait_for_commits,
 )
+from streamcanary.store.tables import history, rollups
 
 T = TypeVar("T")
 

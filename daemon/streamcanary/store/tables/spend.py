@@ -6,7 +6,7 @@ from typing import Final
 
 from streamcanary.model.spend import Spend
 from streamcanary.store.connection import Connection
-from streamcanary.store.damaged_rows import DamagedRows
+from streamcanary.store.tables.damaged_rows import DamagedRows
 
 MAX_DAYS: Final = 400
 """Days that are kept, the latest by date."""

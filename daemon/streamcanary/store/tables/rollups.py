@@ -23,7 +23,7 @@ from streamcanary.model.statistics.rollup import (
     period_start,
 )
 from streamcanary.store.connection import Connection
-from streamcanary.store.damaged_rows import DamagedRows
+from streamcanary.store.tables.damaged_rows import DamagedRows
 
 KEPT_BY_HOUR: Final = 48 * HOUR
 """Seconds for which rollups are kept by hour, at least; then they are merged into quarters of a day."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.store.connection import Connection
-from streamcanary.store.damaged_rows import DamagedRows
+from streamcanary.store.tables.damaged_rows import DamagedRows
 
 MAX_PRUNED_PER_CALL: Final = 5_000
 """Runs that one call of :func:`prune_runs` removes for each reason, at most: pruning delays the queued writes."""
