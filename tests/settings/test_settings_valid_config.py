@@ -145,12 +145,12 @@ def test_equal_parts_of_canaries_are_one_object(tmp_path: Path) -> None:
     path.write_text(
         "targets: {t: {api_key: none}}\n"
         "canaries:\n"
-        "  a: {target: t, model: m}\n"
-        "  b: {target: t, model: n}\n"
-        "  c: {target: t, model: m, every: 20s, labels: {tier: prod}}\n"
+        "  a: {target: t, model: m-1}\n"
+        "  b: {target: t, model: m-1}\n"
+        "  c: {target: t, model: m-2, every: 20s, labels: {tier: prod}}\n"
     )
     a, b, c = load(path, {}).canaries.values()
-    shared = ("timeouts", "retry", "expect", "request", "labels", "model_fields_set")
+    shared = ("target", "model", "prompt", "timeouts", "retry", "expect", "request", "labels", "model_fields_set")
     assert [True] * len(shared) == [getattr(a, name) is getattr(b, name) for name in shared]
     assert ({}, {"tier": "prod"}, 48.0, 16.0) == (a.labels, c.labels, a.timeouts.total, c.timeouts.total)
     assert {"every", "labels"} == c.model_fields_set - a.model_fields_set

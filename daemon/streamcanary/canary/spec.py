@@ -254,7 +254,19 @@ class CanarySpec(BaseModel):
         return hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-_SHARED_FIELDS: Final = ("request", "expect", "timeouts", "retry", "limits", "fallbacks", "slo", "labels")
+_SHARED_FIELDS: Final = (
+    "target",
+    "model",
+    "prompt",
+    "request",
+    "expect",
+    "timeouts",
+    "retry",
+    "limits",
+    "fallbacks",
+    "slo",
+    "labels",
+)
 _FIELDS_SET: Final = "__pydantic_fields_set__"
 _MAX_DISTINCT: Final = 16  # values of a field that are compared
 
