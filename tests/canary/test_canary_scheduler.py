@@ -407,3 +407,20 @@ async def test_no_run_starts_during_a_drain() -> None:
     asyncio.get_running_loop().call_later(0.05, release.set)
     await scheduler.drain(2)
     assert 1 == len(outcomes) == sum(len(probe.due) for probe in probes)
+
+
+async def test_defect_of_a_run_is_logged_and_the_next_one_starts(caplog: pytest.LogCaptureFixture) -> None:
+    """A runner never raises; if it does, its slot and its turn are free again."""
+
+    async def fail() -> None:
+        raise RuntimeError("a defect")
+
+    probe = Probe("a", 0.05, fail)
+    scheduler, outcomes = make_scheduler(probe, limits={"t": 1})
+    scheduler.start()
+    await until(lambda: len(probe.due) >= 2)
+    await scheduler.drain(1)
+    assert [] == [outcome for outcome in outcomes if outcome.kind is not OutcomeKind.SKIPPED]
+    assert {("canary run failed internally", "a")} == {
+        (record.getMessage(), record.__dict__["canary"]) for record in caplog.records if record.exc_info
+    }

@@ -282,7 +282,8 @@ class Scheduler:
         name = task.get_name().removeprefix("canary ")
         del self._tasks[name]
         self._running.discard(name)
-        _log_defect(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("canary run failed internally", extra={"canary": name}, exc_info=error)
 
     async def _run_in_turn(self, name: str, due: float) -> None:
         """Run a canary as soon as its target has a slot for it, if the budget permits."""
