@@ -6,13 +6,13 @@ from support.soak.daemon_memory import MAX_ALLOCATED, MAX_BLOCKS, MAX_SIZE, Memo
 
 
 def day(size: float = 0.0, allocated: float = 0.0, blocks: float = 0.0, *, warm_up: float = 0.0) -> list[MemorySample]:
-    """Build a day whose memory grows by ``warm_up`` MB in the first quarter, and by so much with each 1,000 runs."""
+    """Build a day with a growth of ``warm_up`` MB in the first quarter, and of so much from the second to the last."""
     return [
         MemorySample(
             runs,
-            90 + min(1.0, runs / 7000) * warm_up + size * runs / 1000,
-            40 + allocated * runs / 1000,
-            600_000 + blocks * runs / 1000,
+            90 + min(1.0, runs / 7000) * warm_up + size * runs / 14_400,
+            40 + allocated * runs / 14_400,
+            600_000 + blocks * runs / 14_400,
         )
         for runs in range(0, 28_800, 100)
     ]
@@ -21,25 +21,22 @@ def day(size: float = 0.0, allocated: float = 0.0, blocks: float = 0.0, *, warm_
 def test_memory_that_does_not_grow_after_the_first_quarter_is_flat() -> None:
     """Caches and histories grow to their limits at first."""
     growth = measure_growth(day(warm_up=20))
-    assert (110, 110, 0, 0, 0, "") == (*growth, growth.problem)
+    assert (110, 110, "") == (growth.second.size, growth.last.size, growth.problem)
+    assert (0, 0, 0) == growth.per_1000_runs
 
 
 def test_memory_that_grows_with_each_run_is_not_flat() -> None:
-    """The growth is what 1,000 runs add."""
-    growth = measure_growth(day(size=0.3, warm_up=20))
-    assert 0.3 == pytest.approx(growth.size)
-    assert "the daemon takes 0.300 MB more after 1,000 runs, at most 0.2 MB would be flat" == growth.problem
+    """The growth is that from the middle of the second quarter to that of the last."""
+    growth = measure_growth(day(size=4.0, warm_up=20))
+    assert 4.0 / 14.4 == pytest.approx(growth.per_1000_runs[0])
+    assert "after 14400 runs, 4.0 more MB of resident memory are taken; 3 are permitted" == growth.problem
 
 
 def test_what_is_never_freed_is_found_in_memory_that_is_flat() -> None:
     """It may fit into memory that other objects have left."""
-    assert (
-        "after 1,000 runs, 1000 blocks more of Python's memory are in use" == measure_growth(day(blocks=1000)).problem
-    )
-    assert (
-        "after 1,000 runs, 0.100 MB more are in use, at most 0.05 MB would be flat"
-        == measure_growth(day(allocated=0.1)).problem
-    )
+    blocks, allocated = measure_growth(day(blocks=14_400)), measure_growth(day(allocated=1.5))
+    assert "after 14400 runs, 14400.0 more blocks of Python's memory are in use; 7000 are permitted" == blocks.problem
+    assert "after 14400 runs, 1.5 more MB are in use; 0.75 are permitted" == allocated.problem
 
 
 def test_growth_within_the_limits_is_no_problem() -> None:

@@ -96,15 +96,15 @@ def describe_replicas(figures: Figures) -> list[str]:
 
 def describe_daemon(figures: DayFigures, growth: Growth) -> list[str]:
     """Return lines of text."""
-    step = max(1, len(figures.samples) // _COLUMNS)
-    sizes = [f"{one.runs} runs {one.size:.0f}" for one in figures.samples[::step]]
+    shown = figures.samples[:: max(1, len(figures.samples) // _COLUMNS)]
+    size, allocated, blocks = growth.per_1000_runs
     return [
         f"time          {figures.seconds:.0f} s",
         f"counts        {_counts(figures.counts)}",
-        f"memory (MB)   {', '.join(sizes)}",
-        f"quarters      {growth.before:.1f} MB in the second, {growth.after:.1f} MB in the last",
-        f"growth        {growth.size:+.3f} MB in 1,000 runs",
-        f"in use        {growth.allocated:+.3f} MB, {growth.blocks:+.0f} blocks in 1,000 runs",
+        f"memory (MB)   {', '.join(f'{one.runs} runs {one.size:.0f}' for one in shown)}",
+        f"in use        {', '.join(f'{one.allocated:.1f} MB {one.blocks / 1000:.0f}k blocks' for one in shown)}",
+        f"quarters      {growth.second.size:.1f} MB in the second, {growth.last.size:.1f} MB in the last",
+        f"growth        {size:+.3f} MB in 1,000 runs; in use {allocated:+.3f} MB, {blocks:+.0f} blocks",
     ]
 
 

@@ -1,11 +1,12 @@
 """Runs the command line; the store is pruned every two seconds, and the memory that is in use is written to a file.
 
-The first argument is the file, the others are those of the command line. A line is appended every second: the number of
-allocated blocks, each of which is an object of Python or a part of one, and the bytes that ``malloc()`` has given out,
-for larger objects and for libraries in C; 0 if the C library does not tell.
+The first argument is the file, the others are those of the command line. A line is appended every five seconds, after a
+full garbage collection: the number of allocated blocks, each of which is an object of Python or a part of one, and the
+bytes that ``malloc()`` has given out, for larger objects and for libraries in C; 0 if the C library does not tell.
 """
 
 import ctypes
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from streamcanary.cli.main import main
 from streamcanary.store import pruning
 
 _PRUNE_EVERY: Final = 2.0  # seconds, instead of ten minutes
-_MEASURE_EVERY: Final = 1.0  # seconds
+_MEASURE_EVERY: Final = 5.0  # seconds
 _FIELDS: Final = (
     "arena",
     "ordblks",
@@ -58,6 +59,7 @@ def write_memory(file: Path) -> None:
     pause, allocated = threading.Event(), allocated_bytes()
     with file.open("a") as lines:
         while not pause.wait(_MEASURE_EVERY):
+            gc.collect()  # what is garbage already would differ by some ten thousand blocks
             print(sys.getallocatedblocks(), allocated(), file=lines, flush=True)
 
 
