@@ -76,18 +76,9 @@ def is_of_sdk(function: Any) -> bool:
 
 def _source_of(sdk: Any, options: Any) -> tuple[Any, ...] | None:
     """Return what determines the head of a request; ``None`` if something else may."""
-    kind, http = type(sdk), sdk._client
-    if (
-        not (is_of_sdk(kind._build_request) and is_of_sdk(kind._build_headers))
-        or type(http).build_request not in _BUILDERS
-        or not vars(sdk).keys().isdisjoint(("_build_request", "_build_headers"))
-        or "build_request" in vars(http)
-        or sdk._idempotency_header is not None
-        or http.cookies
-        or http.params
-    ):
-        return None
     try:
+        if _may_depend_on_more(sdk):
+            return None
         source = (
             options.method,
             options.url,
@@ -98,7 +89,7 @@ def _source_of(sdk: Any, options: Any) -> tuple[Any, ...] | None:
             _items(sdk._auth_headers(options.security)),
             _items(sdk.default_headers),
             _items(sdk.default_query),
-            *http.headers.raw,
+            *sdk._client.headers.raw,
         )
         hash(source)
     except (AttributeError, TypeError):  # parameters with lists, or another version of the SDK
@@ -106,8 +97,22 @@ def _source_of(sdk: Any, options: Any) -> tuple[Any, ...] | None:
     return source
 
 
+def _may_depend_on_more(sdk: Any) -> bool:
+    """Return whether a subclass, a hook, or the state of the HTTP client may change each request."""
+    kind, http = type(sdk), sdk._client
+    return (
+        not (is_of_sdk(kind._build_request) and is_of_sdk(kind._build_headers))
+        or not vars(sdk).keys().isdisjoint(("_build_request", "_build_headers"))
+        or type(http).build_request not in _BUILDERS
+        or "build_request" in vars(http)
+        or sdk._idempotency_header is not None
+        or bool(http.cookies)
+        or bool(http.params)
+    )
+
+
 def _items(values: Any) -> tuple[tuple[Any, Any], ...]:
-    if not isinstance(values, Mapping):
+    if type(values) is not dict and not isinstance(values, Mapping):
         return ()
     return tuple((name, Omit if isinstance(value, Omit) else value) for name, value in values.items())
 
