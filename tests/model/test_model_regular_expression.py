@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcanary.model.regular_expression import MAX_PATTERN_LENGTH, InvalidPattern, compile_pattern
+from streamcanary.model.config_types.regular_expression import MAX_PATTERN_LENGTH, InvalidPattern, compile_pattern
 
 ADVERSARIAL = [
     "([a-z-]+)+X",

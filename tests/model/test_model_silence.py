@@ -3,7 +3,7 @@
 import pytest
 
 from streamcanary.model.alerts.silence import MAX_EXPRESSION_SIZE, MAX_SILENCES, Silence, check_silence_limits
-from streamcanary.model.regular_expression import RegularExpression
+from streamcanary.model.config_types.regular_expression import RegularExpression
 
 
 def silence(name: str, *match: str) -> Silence:

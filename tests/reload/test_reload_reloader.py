@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcanary.model.config_reload import ReloadKind, ReloadResult
+from streamcanary.model.status.config_reload import ReloadKind, ReloadResult
 from streamcanary.reload import reloader as module
 from streamcanary.reload.config_file import RETRY_INTERVAL
 from streamcanary.settings import Settings, load

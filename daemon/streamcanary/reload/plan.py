@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from streamcanary.model.config_reload import ConfigChange
+from streamcanary.model.status.config_reload import ConfigChange
 from streamcanary.settings import Settings
 
 _MAPS: Final = (

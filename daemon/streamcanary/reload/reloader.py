@@ -13,10 +13,10 @@ from typing import Final, Protocol, Self, TypeVar
 from msgspec import Struct
 
 from streamcanary.model.clock import Clock
-from streamcanary.model.config_reload import ConfigError, ConfigStatus, ReloadKind, ReloadResult
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.model.redaction.redactor import scrub
+from streamcanary.model.status.config_reload import ConfigError, ConfigStatus, ReloadKind, ReloadResult
 from streamcanary.reload.config_file import UNREADABLE, ChangeDetector, content_hash_of, read_fingerprint
 from streamcanary.reload.metrics import ConfigMetrics
 from streamcanary.reload.plan import config_changes, restart_needed

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from streamcanary.canary.status.statuses import CanaryStatuses
-from streamcanary.model.config_reload import ConfigChange, ConfigError, ConfigStatus, ReloadKind, ReloadResult
+from streamcanary.model.status.config_reload import ConfigChange, ConfigError, ConfigStatus, ReloadKind, ReloadResult
 from streamcanary.web.api.endpoints import endpoint_routes
 from streamcanary.web.api.reload import reload_endpoints
 from streamcanary.web.api.status import status_endpoints

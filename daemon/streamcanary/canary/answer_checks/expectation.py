@@ -6,7 +6,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from streamcanary.canary.answer_checks.repetition import describe_repetition, repeated_unit
-from streamcanary.model.regular_expression import InvalidPattern, compile_pattern
+from streamcanary.model.config_types.regular_expression import InvalidPattern, compile_pattern
 
 _ANCHORED_END: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:\$|\\z)\)*$")
 """A regular expression that ends with an anchor at the end of the text, possibly in groups."""

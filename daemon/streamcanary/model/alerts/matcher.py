@@ -12,7 +12,7 @@ from msgspec import Struct
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import core_schema
 
-from streamcanary.model.regular_expression import InvalidPattern, RegularExpression, compile_pattern
+from streamcanary.model.config_types.regular_expression import InvalidPattern, RegularExpression, compile_pattern
 
 _MATCHER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*)", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from streamcanary.model.config_reload import ConfigStatus, ReloadKind, ReloadResult
+from streamcanary.model.status.config_reload import ConfigStatus, ReloadKind, ReloadResult
 from streamcanary.web.api.endpoints import Endpoint
 from streamcanary.web.api.responses import json_response
 from streamcanary.web.problems import problem_response

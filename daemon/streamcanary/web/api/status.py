@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from streamcanary import __version__
-from streamcanary.model.config_reload import ConfigStatus
+from streamcanary.model.status.config_reload import ConfigStatus
 from streamcanary.model.status.replicas import ReplicasStatus
 from streamcanary.model.status.summary import StatusSummary
 from streamcanary.web.api.endpoints import Endpoint
