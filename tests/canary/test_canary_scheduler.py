@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.scheduler import BudgetGuard, Scheduler
@@ -424,3 +425,21 @@ async def test_defect_of_a_run_is_logged_and_the_next_one_starts(caplog: pytest.
     assert {("canary run failed internally", "a")} == {
         (record.getMessage(), record.__dict__["canary"]) for record in caplog.records if record.exc_info
     }
+
+
+async def test_time_until_the_turn_of_a_run_is_a_delay_of_the_daemon() -> None:
+    """Runs that are due together start one after another: if they take too long to start, the daemon is late."""
+
+    async def block() -> None:
+        time.sleep(0.02)  # blocks the event loop
+
+    probes = [Probe(f"canary-{k}", 3600.0, block) for k in range(20)]
+    for probe in probes:
+        probe.canary = structs.replace(probe.canary, cron=Cron.parse("* * * * *"))
+    scheduler, _ = make_scheduler(*probes)
+    scheduler.start()
+    scheduler._due_runs.realign(time.time() - 120.0)  # the last minute has passed: all are due now
+    await until(lambda: all(probe.due for probe in probes))
+    delays = sorted(scheduler._shedder._delays)
+    await scheduler.drain(1)
+    assert delays[-1] - delays[0] >= 19 * 0.02

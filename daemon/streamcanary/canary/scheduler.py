@@ -264,17 +264,12 @@ class Scheduler:
                 task.cancel()
 
     def _on_due(self, name: str, due: float) -> None:
-        """Start a run that is due, unless it would overlap the previous one or the daemon is behind schedule."""
-        canary = self._runners[name].canary
+        """Let a run that is due wait for its turn, unless it would overlap the previous one."""
         if name in self._tasks:
             self._last_due[name] = due
-            self._skipped.record(canary, due, "overlap", "the previous run has not ended")
+            self._skipped.record(self._runners[name].canary, due, "overlap", "the previous run has not ended")
             return
         self._count_missed(name, due)
-        self._shedder.observe_due(self._clock.time() - due)
-        if not self._shedder.admits(name):
-            self._skipped.record_shed(canary, due)
-            return
         task = self._tasks[name] = asyncio.create_task(self._run_in_turn(name, due), name=f"canary {name}")
         task.add_done_callback(self._on_end)
 
@@ -286,8 +281,12 @@ class Scheduler:
             _log.error("canary run failed internally", extra={"canary": name}, exc_info=error)
 
     async def _run_in_turn(self, name: str, due: float) -> None:
-        """Run a canary as soon as its target has a slot for it, if the budget permits."""
+        """Run a canary as soon as its target has a slot for it, unless the daemon is behind schedule."""
         await self._start_turns.take()
+        self._shedder.observe_due(self._clock.time() - due)  # now: runs that start before it delay it, too
+        if not self._shedder.admits(name):
+            self._skipped.record_shed(self._runners[name].canary, due)
+            return
         target = self._runners[name].canary.target
         slots = self._slots[target]
         if not slots.take() and not await slots.acquire(self._started.get(name, -math.inf), self._max_wait(name)):
