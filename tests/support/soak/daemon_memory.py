@@ -30,7 +30,7 @@ class MemorySample(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """The medians of the second quarter of the runs and of the last.
+    """The memory in the second quarter of the runs and in the last: the median of what is taken, and the least in use.
 
     In the first quarter the daemon warms up: caches and the latest runs that are kept of each canary grow to their
     limits.
@@ -65,19 +65,25 @@ class Growth(NamedTuple):
 
 
 def measure_growth(samples: Sequence[MemorySample]) -> Growth:
-    """Return the growth between the medians of the second and the last quarter of the runs.
+    """Return the growth between the second and the last quarter of the runs.
 
     Raises:
         ValueError: if there is no sample in one of them.
     """
     total = samples[-1].runs if samples else 0
-    second = _medians([one for one in samples if total / 4 <= one.runs < total / 2])
-    last = _medians([one for one in samples if 3 * total / 4 <= one.runs])
+    second = _typical([one for one in samples if total / 4 <= one.runs < total / 2])
+    last = _typical([one for one in samples if 3 * total / 4 <= one.runs])
     if second is None or last is None or last.runs == second.runs:
         raise ValueError("there are too few samples to tell whether memory grows")
     return Growth(second, last)
 
 
-def _medians(samples: Sequence[MemorySample]) -> MemorySample | None:
-    """Return the median of each field; ``None`` without samples."""
-    return MemorySample(*map(median, zip(*samples, strict=True))) if samples else None
+def _typical(samples: Sequence[MemorySample]) -> MemorySample | None:
+    """Return the medians of runs and resident memory, and the least in use, as that of the others is soon free.
+
+    Returns ``None`` without samples.
+    """
+    if not samples:
+        return None
+    runs, sizes, allocated, blocks = zip(*samples, strict=True)
+    return MemorySample(round(median(runs)), median(sizes), min(allocated), min(blocks))
