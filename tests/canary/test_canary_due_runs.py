@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from streamcanary.canary.due_runs import DueRuns
 from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, FirstRun
 from streamcanary.model.schedules.cron import Cron
@@ -55,6 +57,26 @@ async def test_canaries_with_the_same_times_are_due_together() -> None:
         assert due_runs.times_of("a") == due_runs.times_of("b")
         assert {0.0} == {round(due / 0.1 % 1, 3) % 1 for due in due_runs.times_of("a")}
         assert {0.0} == {round(due / 0.25 % 1, 3) % 1 for due in due_runs.times_of("c")}
+
+
+async def test_an_internal_error_of_one_canary_costs_the_others_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the other canaries with the same times are due nevertheless."""
+
+    def on_due(name: str, due: float) -> None:
+        if name == "a":
+            raise ZeroDivisionError
+        runs.append(name)
+
+    runs: list[str] = []
+    due_runs = DueRuns(on_due)
+    due_runs.start()
+    now = time.time()
+    for name in ("a", "b"):
+        due_runs.add(name, at_phase(0.1, now))
+    await until(lambda: runs)
+    due_runs.stop()
+    assert {"b"} == set(runs)
+    assert {("canary run failed internally", "a")} == {(record.message, record.canary) for record in caplog.records}  # type: ignore[attr-defined] # an extra
 
 
 async def test_first_run_at_a_time_of_its_own() -> None:

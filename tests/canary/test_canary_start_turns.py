@@ -19,6 +19,20 @@ async def test_one_start_in_each_turn_of_the_event_loop_in_order() -> None:
     assert ["a starts", "a reads", "b starts", "b reads", "c starts", "c reads", "d starts", "d reads"] == log
 
 
+async def test_starts_that_have_waited_for_long_enough_start_together() -> None:
+    """Nobody waits for longer than the limit: what a daemon cannot do in time must not pile up here, unseen."""
+    turns, log = StartTurns(max_wait=0.0), []
+
+    async def start(name: str) -> None:
+        await turns.take()
+        log.append(f"{name} starts")
+        asyncio.get_running_loop().call_soon(log.append, f"{name} reads")
+
+    await asyncio.gather(*(start(name) for name in "abc"))
+    await asyncio.sleep(0)
+    assert ["a starts", "b starts", "c starts", "a reads", "b reads", "c reads"] == log
+
+
 async def test_a_cancelled_start_delays_nobody() -> None:
     """The turn of a run that was cancelled while it waited goes to the next one."""
     turns, started = StartTurns(), []

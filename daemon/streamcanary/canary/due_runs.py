@@ -17,6 +17,7 @@ from apscheduler.triggers.date import DateTrigger
 
 from streamcanary.canary.triggers import FirstRun, Trigger, to_datetime
 
+_log = logging.getLogger(__name__)
 logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # the scheduler of canaries logs missed runs itself
 _ROUNDING = 1e-6  # seconds; APScheduler's times have microseconds
 _MARGIN = 1e-3  # seconds, less than between any two times of a canary
@@ -152,10 +153,16 @@ class DueRuns:
 
     def _on_first_run(self, name: str) -> None:
         del self._first_jobs[name]
-        self._on_due(name, self._executor.due)
+        self._call(name, self._executor.due)
 
     def _on_times(self, times: str) -> None:
         due = self._executor.due
         for name in tuple(self._shared[times].names):
             if due - self._triggers[name].not_before > _ROUNDING:
-                self._on_due(name, due)
+                self._call(name, due)
+
+    def _call(self, name: str, due: float) -> None:
+        try:
+            self._on_due(name, due)
+        except Exception:  # noqa: BLE001 - logged; the other canaries of the job are due, too
+            _log.exception("canary run failed internally", extra={"canary": name})

@@ -45,11 +45,11 @@ class _LeasedRunner:
 
     __slots__ = ("_is_valid", "_runner", "canary", "last_due")
 
-    def __init__(self, runner: Runner, is_valid: Callable[[], bool], last_due: float) -> None:
+    def __init__(self, runner: Runner, is_valid: Callable[[], bool]) -> None:
         self._runner = runner
         self._is_valid = is_valid
         self.canary = runner.canary
-        self.last_due = last_due
+        self.last_due = -math.inf
 
     async def __call__(self, scheduled: float) -> Outcome:
         """Run once; without a lease, the run is skipped."""
@@ -119,16 +119,15 @@ class OwnedCanaries:
         starts_at_phase: bool = True,
     ) -> None:
         """Prepare other canaries; they take effect at :meth:`apply`. May be called in another thread."""
-        by_name = {runner.canary.name: self._leased(runner) for runner in runners}
+        by_name = {runner.canary.name: _LeasedRunner(runner, self._is_valid) for runner in runners}
         shards = {name: shard_of(runner.canary.identity) for name, runner in by_name.items()}
         self._prepared = _Schedule(by_name, shards, instance, max_concurrent_runs)
 
-    def _leased(self, runner: Runner) -> _LeasedRunner:
-        former = self._schedule.runners.get(runner.canary.name)
-        return _LeasedRunner(runner, self._is_valid, -math.inf if former is None else former.last_due)
-
     def apply(self) -> None:
         """Apply what the last :meth:`prepare` has prepared, to the canaries of owned shards."""
+        for name, runner in self._prepared.runners.items():
+            if (former := self._schedule.runners.get(name)) is not None:
+                runner.last_due = former.last_due
         self._former_shards, self._schedule = self._schedule.shards, self._prepared
         self._apply_owned()
 

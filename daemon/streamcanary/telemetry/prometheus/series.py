@@ -13,12 +13,10 @@ them. Importing this module imports the SDK.
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from threading import Lock
-from time import time_ns
 from typing import Any, Final, Protocol
 
-from msgspec import Struct
 from opentelemetry import metrics as api
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import Exemplar
@@ -30,29 +28,14 @@ from opentelemetry.sdk.metrics._internal.aggregation import (
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics.export import AggregationTemporality, HistogramDataPoint, NumberDataPoint
 from opentelemetry.sdk.metrics.view import Aggregation
-from opentelemetry.trace import get_current_span
 from opentelemetry.util.types import Attributes
 
 from streamcanary.model import names
 from streamcanary.telemetry.current_series import IsCurrent, is_always_current
+from streamcanary.telemetry.prometheus.exemplars import KeptExemplar, exemplar_of, new_exemplars
 from streamcanary.telemetry.prometheus.labels import Labels
 
 DEFAULT_BUCKETS: Final = names.SECONDS_BUCKETS
-
-
-class KeptExemplar(Struct, gc=False):
-    """The value of a measurement, its time in nanoseconds since the epoch, and the span in whose context it was made.
-
-    With its ids only: each run leaves a dozen, and garbage collection would visit the contexts of their spans.
-
-    ``text`` is its text for OpenMetrics, once it has been rendered: most exemplars stay for many scrapes.
-    """
-
-    value: float
-    time: int
-    trace_id: int
-    span_id: int
-    text: str = ""
 
 
 class SeriesStore:
@@ -223,11 +206,10 @@ class _Series:
 
     def _keep_exemplar(self, bucket: int, value: float, context: Context | None) -> None:
         """Keep ``value`` as the exemplar of ``bucket`` if ``context`` has a sampled span."""
-        span_context = get_current_span(context).get_span_context()  # the context itself would keep whole spans
-        if span_context.trace_flags.sampled:
+        if (exemplar := exemplar_of(value, context)) is not None:
             if self.exemplars is None:
                 self.exemplars = {}
-            self.exemplars[bucket] = KeptExemplar(value, time_ns(), span_context.trace_id, span_context.span_id)
+            self.exemplars[bucket] = exemplar
 
     def _new_exemplars(self, until: int) -> list[Exemplar]:
         """Return the exemplars since the last export."""
@@ -343,6 +325,7 @@ class HistogramSeries(_Series):
     def record(self, value: float, context: Context | None) -> None:
         """Count ``value``, measured in ``context``, in its bucket."""
         bucket = bisect_left(self.family.bounds, value)
+        self._keep_exemplar(bucket, value, context)  # before the version, by which its text is rendered again
         with self.family.store.lock:
             self.counts[bucket] += 1
             self.sum += value
@@ -351,7 +334,6 @@ class HistogramSeries(_Series):
             if value > self._highest:
                 self._highest = value
             self.version += 1
-        self._keep_exemplar(bucket, value, context)
 
     def collect(self, temporality: AggregationTemporality, start: int) -> Any:
         """Return the data point for OTLP."""
@@ -390,12 +372,3 @@ _SAMPLES: Final[dict[names.Kind, Any]] = {
     "gauge": _GaugeSample,
     "histogram": _HistogramSample,
 }
-
-
-def new_exemplars(exemplars: Mapping[int, KeptExemplar] | None, since: int) -> list[Exemplar]:
-    """Return the ``exemplars`` after ``since`` (nanoseconds since the epoch), for OTLP."""
-    return [
-        Exemplar({}, kept.value, kept.time, kept.span_id, kept.trace_id)
-        for kept in (dict(exemplars) if exemplars else {}).values()
-        if kept.time > since
-    ]

@@ -17,8 +17,9 @@ from itertools import accumulate
 from typing import Final, Literal
 
 from streamcanary.model.prometheus_names import label_name, sample_name, unit_name
+from streamcanary.telemetry.prometheus.exemplars import KeptExemplar
 from streamcanary.telemetry.prometheus.labels import Labels
-from streamcanary.telemetry.prometheus.series import Family, HistogramSeries, KeptExemplar, NumberSeries, Series
+from streamcanary.telemetry.prometheus.series import Family, HistogramSeries, NumberSeries, Series
 
 Format = Literal["classic", "openmetrics"]
 
