@@ -224,7 +224,7 @@ def _check_models_response(context: DiagnosisContext, response: HttpResponse) ->
     context.listed_models = _model_ids(response.json)
     if context.listed_models is None:
         key = "no key is required" if is_unauthenticated(context) else "the key is not rejected"
-        reason = "is not a list of models" if response.is_complete else "is longer than 1 MiB or 2,000 chunks"
+        reason = "is not a list of models" if response.is_complete else "is longer than 1 MiB, or in too many chunks"
         return unknown(f"{key}; the response {reason}")
     if isinstance(context.target, AzureTarget):
         return ok("the credential is accepted; the list has the models of the region, not the deployments")

@@ -15,7 +15,7 @@ from streamcanary.transport.response_head import HeadGuard
 
 _MAX_HEAD: Final = 100 << 10  # bytes of the head of a response, or of a line between two chunks
 _MAX_PENDING: Final = 64 << 10  # bytes of a request that are sent together
-_MAX_CHUNKS: Final = 8  # of a body that are passed on together: decoding them takes as long as one read counts
+MAX_JOINED_CHUNKS: Final = 8  # of a body that are passed on together: decoding them takes as long as one read counts
 _CACHED_HEADS: Final = 64  # of requests: the runs of a canary differ in their bodies
 _NOTHING: Final = (b"", False)  # bytes after a response, and whether the connection has ended
 
@@ -149,7 +149,7 @@ class Http1Connection:
         pieces: list[bytes] = []
         while type(event) is h11.Data:
             pieces.append(bytes(event.data))
-            if len(pieces) == _MAX_CHUNKS:
+            if len(pieces) == MAX_JOINED_CHUNKS:
                 break
             event = self._received_event()
         if pieces and type(event) is not h11.Data and event is not h11.NEED_DATA:
