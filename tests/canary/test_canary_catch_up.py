@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from streamcanary.canary.catch_up import MAX_LOAD, MIN_RATE, catch_up
-from streamcanary.canary.triggers import MAX_CRON_DELAY, FirstRun, first_runs, phase_offset
+from streamcanary.canary.scheduling.catch_up import MAX_LOAD, MIN_RATE, catch_up
+from streamcanary.canary.scheduling.triggers import MAX_CRON_DELAY, FirstRun, first_runs, phase_offset
 from streamcanary.model.canary import Canary
 from streamcanary.model.schedules.cron import Cron
 

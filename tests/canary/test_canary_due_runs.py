@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streamcanary.canary.due_runs import DueRuns
-from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, FirstRun
+from streamcanary.canary.scheduling.due_runs import DueRuns
+from streamcanary.canary.scheduling.triggers import AlignedIntervalTrigger, CronTrigger, FirstRun
 from streamcanary.model.schedules.cron import Cron
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from streamcanary.canary.triggers import first_runs
+from streamcanary.canary.scheduling.triggers import first_runs
 from streamcanary.model.canary import Canary
 
 EVERY = 3000.0  # seconds: 30 s times 100 members

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from streamcanary.canary.load_shedding import BEHIND_AFTER, MAX_SHED, WINDOW, LoadShedder
+from streamcanary.canary.scheduling.load_shedding import BEHIND_AFTER, MAX_SHED, WINDOW, LoadShedder
 
 CANARIES = [f"canary-{number}" for number in range(200)]
 

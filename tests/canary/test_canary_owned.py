@@ -8,8 +8,8 @@ import pytest
 
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.owned_canaries import OwnedCanaries
-from streamcanary.canary.scheduler import Scheduler
-from streamcanary.canary.triggers import phase_offset
+from streamcanary.canary.scheduling.scheduler import Scheduler
+from streamcanary.canary.scheduling.triggers import phase_offset
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.replicas import ALERTS, SHARD_RESOURCES, shard_of

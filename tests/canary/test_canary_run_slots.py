@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from streamcanary.canary.run_slots import LimitLog, RunSlots, default_limit
+from streamcanary.canary.scheduling.run_slots import LimitLog, RunSlots, default_limit
 from streamcanary.model.canary import Canary
 
 LONG = 30.0

@@ -12,8 +12,8 @@ import pytest
 from msgspec import structs
 
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.scheduler import BudgetGuard, Scheduler
-from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, first_runs, phase_offset
+from streamcanary.canary.scheduling.scheduler import BudgetGuard, Scheduler
+from streamcanary.canary.scheduling.triggers import AlignedIntervalTrigger, CronTrigger, first_runs, phase_offset
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
@@ -231,7 +231,7 @@ class SteppingClock(SystemClock):
 
 async def test_a_clock_step_is_detected(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a step of the wall clock the runs are aligned to the new time at once."""
-    monkeypatch.setattr("streamcanary.canary.scheduler._CLOCK_CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr("streamcanary.canary.scheduling.scheduler._CLOCK_CHECK_INTERVAL", 0.02)
     clock, probe = SteppingClock(), Probe("a", 0.2)
     scheduler = Scheduler(
         [probe], instance="test", clock=clock, metrics=CanaryMetrics(clock), on_outcome=lambda _: None

@@ -5,9 +5,9 @@ import itertools
 from collections.abc import Callable
 
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.run_slots import RunSlots
-from streamcanary.canary.scheduler import Scheduler
-from streamcanary.canary.triggers import phase_offset
+from streamcanary.canary.scheduling.run_slots import RunSlots
+from streamcanary.canary.scheduling.scheduler import Scheduler
+from streamcanary.canary.scheduling.triggers import phase_offset
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome, OutcomeKind

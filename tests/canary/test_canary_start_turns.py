@@ -2,7 +2,7 @@
 
 import asyncio
 
-from streamcanary.canary.start_turns import StartTurns
+from streamcanary.canary.scheduling.start_turns import StartTurns
 
 
 async def test_one_start_in_each_turn_of_the_event_loop_in_order() -> None:

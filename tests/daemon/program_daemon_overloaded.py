@@ -11,7 +11,7 @@ from pathlib import Path
 
 from streamcanary.alerting.engine.evaluation import runs
 from streamcanary.app.daemon import run_daemon
-from streamcanary.canary import load_shedding
+from streamcanary.canary.scheduling import load_shedding
 from streamcanary.cli.load_config import load_config
 from streamcanary.cli.signals import stop_on_signal
 from streamcanary.model.config_types.config_secrets import ConfigSecrets

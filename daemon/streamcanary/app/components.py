@@ -32,7 +32,7 @@ from streamcanary.canary.loop_lag_report import LoopLagReport
 from streamcanary.canary.owned_canaries import OwnedCanaries
 from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
 from streamcanary.canary.runners import CanaryRunners
-from streamcanary.canary.scheduler import Scheduler
+from streamcanary.canary.scheduling.scheduler import Scheduler
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
 from streamcanary.canary.status.statuses import CanaryStatuses
 from streamcanary.model.canary import Canary

@@ -9,9 +9,9 @@ from streamcanary.alerting.service.service import AlertingService
 from streamcanary.alerting.service.shared.shared_alerting import SharedAlerting
 from streamcanary.canary.owned_canaries import OwnedCanaries
 from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
-from streamcanary.canary.run_slots import run_limits
 from streamcanary.canary.runners import CanaryRunners
-from streamcanary.canary.scheduler import Scheduler
+from streamcanary.canary.scheduling.run_slots import run_limits
+from streamcanary.canary.scheduling.scheduler import Scheduler
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
 from streamcanary.canary.status.statuses import CanaryStatuses
 from streamcanary.settings import Settings

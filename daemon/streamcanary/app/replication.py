@@ -22,7 +22,7 @@ from streamcanary.app.replica_overview import ReplicaOverview
 from streamcanary.app.shutdown import RUNS_DRAIN_TIMEOUT
 from streamcanary.canary.owned_canaries import OwnedCanaries
 from streamcanary.canary.runners import CanaryRunners
-from streamcanary.canary.scheduler import Scheduler
+from streamcanary.canary.scheduling.scheduler import Scheduler
 from streamcanary.canary.spend.guard import SpendGuard
 from streamcanary.canary.spend.shared_spend import SharedSpend
 from streamcanary.canary.status.recorded_runs import RecordedRunFollower

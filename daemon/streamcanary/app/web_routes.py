@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from streamcanary.canary.scheduler import Scheduler
+from streamcanary.canary.scheduling.scheduler import Scheduler
 from streamcanary.store.database import Store
 from streamcanary.web.health import HealthCheck
 

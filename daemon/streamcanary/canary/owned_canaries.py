@@ -15,8 +15,8 @@ from uuid import uuid4
 from msgspec import Struct
 
 from streamcanary.canary.runners import RunHistory
-from streamcanary.canary.scheduler import Runner, Scheduler
-from streamcanary.canary.triggers import trigger_of
+from streamcanary.canary.scheduling.scheduler import Runner, Scheduler
+from streamcanary.canary.scheduling.triggers import trigger_of
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome, OutcomeKind

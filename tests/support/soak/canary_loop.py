@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from random import Random
 
-from streamcanary.canary.catch_up import catch_up
-from streamcanary.canary.triggers import AlignedIntervalTrigger, FirstRun
+from streamcanary.canary.scheduling.catch_up import catch_up
+from streamcanary.canary.scheduling.triggers import AlignedIntervalTrigger, FirstRun
 from streamcanary.model.replicas import ALERTS
 from streamcanary.replicas.coordinator import Coordinator
 from streamcanary.replicas.run_recorder import RunRecorder

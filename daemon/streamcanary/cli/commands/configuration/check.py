@@ -29,7 +29,7 @@ from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_w
 from streamcanary.alerting.prometheus.fleet_rules import detection_delay
 from streamcanary.alerting.rules import Rule
 from streamcanary.alerting.scope import ScopeValue, alert_labels, left_out, scope_values
-from streamcanary.canary.run_slots import run_limits
+from streamcanary.canary.scheduling.run_slots import run_limits
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD, BudgetConfig
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.load_config import UsageError, load_config

@@ -8,7 +8,7 @@ monotonic clock.
 from statistics import median
 from typing import Final
 
-from streamcanary.canary.triggers import hashed_share
+from streamcanary.canary.scheduling.triggers import hashed_share
 
 WINDOW: Final = 5.0
 """Seconds in which delays are collected before the share of runs to skip is changed."""

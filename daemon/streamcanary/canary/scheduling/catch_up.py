@@ -7,7 +7,7 @@ takeovers in a row would lose two runs. Pure; times are in seconds since the epo
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from streamcanary.canary.triggers import FirstRun, Trigger
+from streamcanary.canary.scheduling.triggers import FirstRun, Trigger
 from streamcanary.model.canary import Canary
 
 MIN_RATE: Final = 10.0

@@ -15,7 +15,7 @@ from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.date import DateTrigger
 
-from streamcanary.canary.triggers import FirstRun, Trigger, to_datetime
+from streamcanary.canary.scheduling.triggers import FirstRun, Trigger, to_datetime
 
 _log = logging.getLogger(__name__)
 logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # the scheduler of canaries logs missed runs itself

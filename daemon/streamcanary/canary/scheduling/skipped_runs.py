@@ -7,9 +7,9 @@ from uuid import uuid4
 
 from opentelemetry.context import Context
 
-from streamcanary.canary.load_shedding import LoadShedder
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.run_slots import LimitLog
+from streamcanary.canary.scheduling.load_shedding import LoadShedder
+from streamcanary.canary.scheduling.run_slots import LimitLog
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind

@@ -14,14 +14,14 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from streamcanary.canary.catch_up import catch_up
-from streamcanary.canary.due_runs import DueRuns
-from streamcanary.canary.load_shedding import LoadShedder
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.run_slots import RunSlots, run_limits
-from streamcanary.canary.skipped_runs import SkippedRuns
-from streamcanary.canary.start_turns import StartTurns
-from streamcanary.canary.triggers import FirstRun, first_runs
+from streamcanary.canary.scheduling.catch_up import catch_up
+from streamcanary.canary.scheduling.due_runs import DueRuns
+from streamcanary.canary.scheduling.load_shedding import LoadShedder
+from streamcanary.canary.scheduling.run_slots import RunSlots, run_limits
+from streamcanary.canary.scheduling.skipped_runs import SkippedRuns
+from streamcanary.canary.scheduling.start_turns import StartTurns
+from streamcanary.canary.scheduling.triggers import FirstRun, first_runs
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
@@ -84,7 +84,7 @@ class Scheduler:
 
     ``guard`` may forbid a run. ``on_clock_step`` is called after a step of the wall clock. ``max_concurrent_runs``
     limits the runs of each target at once; ``None``, or no entry, is
-    :func:`~streamcanary.canary.run_slots.run_limits`.
+    :func:`~streamcanary.canary.scheduling.run_slots.run_limits`.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Scheduler:
         return self._due_runs.next_run(name, self._clock.time())
 
     def start(self) -> None:
-        """Start to run canaries; :func:`~streamcanary.canary.triggers.first_runs` says when each runs first."""
+        """Start to run canaries; :func:`.triggers.first_runs` says when each runs first."""
         for name, run in self._first_runs(list(self._runners), _START_TIME * len(self._runners)).items():
             self._schedule(name, run)
         self._due_runs.start()
@@ -157,7 +157,7 @@ class Scheduler:
         """Prepare other canaries; they take effect at :meth:`apply`. May be called in another thread.
 
         ``last_due`` is when the last run of a former owner was due, in seconds since the epoch, by canary. New canaries
-        that have missed a run since then make it soon, as :func:`~streamcanary.canary.catch_up.catch_up` says.
+        that have missed a run since then make it soon, as :func:`.catch_up.catch_up` says.
         """
         by_name = {runner.canary.name: runner for runner in runners}
         limits = run_limits((runner.canary for runner in by_name.values()), max_concurrent_runs)
