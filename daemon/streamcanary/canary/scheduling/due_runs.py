@@ -103,7 +103,9 @@ class DueRuns:
             trigger.not_before = max(trigger.not_before, run.due - _MARGIN)
             return
         trigger.not_before = max(trigger.not_before, run.due)
-        self._first_jobs[name] = self._scheduler.add_job(self._on_first_run, DateTrigger(to_datetime(run.due)), [name])
+        self._first_jobs[name] = self._scheduler.add_job(
+            self._on_first_run, DateTrigger(to_datetime(run.due), UTC), [name]
+        )
         following = shared.trigger.next_after(run.due)
         if shared.next_run > following + _ROUNDING:  # the others have their first runs later
             shared.job.modify(next_run_time=to_datetime(following))
