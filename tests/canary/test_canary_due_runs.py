@@ -91,6 +91,19 @@ async def test_first_run_at_a_time_of_its_own() -> None:
         assert 0.1 <= round(times[1] - times[0], 5) <= 0.2
 
 
+async def test_first_run_needs_no_time_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image need not have one; APScheduler would warn of it."""
+
+    def get_localzone() -> None:
+        raise LookupError
+
+    monkeypatch.setattr("apscheduler.triggers.date.get_localzone", get_localzone)
+    async with started() as due_runs:
+        due_runs.add("a", FirstRun(time.time() - 0.01, AlignedIntervalTrigger(3600.0, 0.0)))
+        await until(lambda: due_runs.runs)
+    assert ["a"] == [name for name, _ in due_runs.runs]
+
+
 async def test_first_run_whose_time_has_passed_is_due_at_once() -> None:
     """Others with the same times have run already: the first run of an added canary is not lost, theirs not doubled."""
     async with started() as due_runs:

@@ -9,29 +9,9 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI, Omit, OpenAI
 from openai._models import FinalRequestOptions
 
 from streamcanary.client.core.request_heads import RequestHeads
+from support.client.user_clients import Keys, Signing
 
 TIMEOUT = httpx2.Timeout(5, read=None)
-
-
-class Keys:
-    """Returns another key each time."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    async def __call__(self) -> str:
-        """Return the next key."""
-        self.count += 1
-        return f"key-number-{self.count}"
-
-
-class Signing(AsyncOpenAI):
-    """A client of a user that adds a header to each request."""
-
-    def _build_headers(self, options: Any, *, retries_taken: int = 0) -> httpx2.Headers:
-        headers = super()._build_headers(options, retries_taken=retries_taken)
-        headers["x-signature"] = str(len(options.json_data))
-        return headers
 
 
 class Counting(httpx2.AsyncClient):

@@ -11,6 +11,7 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
 from openai.resources.chat.completions import AsyncCompletions
 
 from streamcanary import AsyncStreamClient, StreamClient
+from support.client.user_clients import Keys, Signing
 
 ANSWER = b'data: {"choices": [{"delta": {"content": "pong"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
 MESSAGES = [{"role": "user", "content": "ping"}]
@@ -45,27 +46,6 @@ def body_of(request: httpx2.Request) -> Any:
     return json.loads(request.content)
 
 
-class Keys:
-    """Returns another key each time."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    async def __call__(self) -> str:
-        """Return the next key."""
-        self.count += 1
-        return f"key-number-{self.count}"
-
-
-class OwnHeaders(AsyncOpenAI):
-    """A client of a user that adds a header to each request."""
-
-    def _build_headers(self, options: Any, *, retries_taken: int = 0) -> httpx2.Headers:
-        headers = super()._build_headers(options, retries_taken=retries_taken)
-        headers["x-signature"] = str(len(options.json_data))
-        return headers
-
-
 def async_http(recorder: Recorder) -> httpx2.AsyncClient:
     """Return an HTTP client that sends to ``recorder``."""
     return httpx2.AsyncClient(transport=httpx2.MockTransport(recorder))
@@ -95,9 +75,7 @@ CLIENTS: dict[str, Callable[[Recorder], AsyncOpenAI]] = {
     "key provider": lambda recorder: AsyncOpenAI(
         base_url="https://p.test/v1", api_key=Keys(), http_client=async_http(recorder)
     ),
-    "subclass": lambda recorder: OwnHeaders(
-        base_url="https://p.test/v1", api_key="k", http_client=async_http(recorder)
-    ),
+    "subclass": lambda recorder: Signing(base_url="https://p.test/v1", api_key="k", http_client=async_http(recorder)),
     "azure": lambda recorder: azure(recorder, api_key="k"),
     "azure with tokens": lambda recorder: azure(recorder, azure_ad_token_provider=Keys()),
 }

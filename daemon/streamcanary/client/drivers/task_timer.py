@@ -54,7 +54,7 @@ class TaskTimer:
             while True:
                 try:
                     yield waiting
-                except BaseException as error:  # noqa: BLE001 - the awaitable decides what becomes of it
+                except BaseException as error:  # noqa: BLE001 - thrown into the awaitable, which handles or raises it
                     waiting = steps.throw(error)
                 else:
                     return (yield from steps)
